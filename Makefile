@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# All products go to build/. V=1 shows the commands; `make help` lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+B        := build
+CLANG    ?= clang
+CC       := gcc
+BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+
+PACKAGES := libbpf libcjson libmicrohttpd libcurl yaml-0.1
+WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Werror
+CPPFLAGS := -D_GNU_SOURCE -DEA_VERSION='"$(VERSION)"' -iquote include -iquote user -iquote $(B)
+CFLAGS   ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+CFLAGS   += -std=gnu11 $(WARN) -ffile-prefix-map=$(CURDIR)=.
+LDLIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror -Iinclude -Ibpf \
+	     -idirafter /usr/include/$(MULTIARCH) -ffile-prefix-map=$(CURDIR)=.
+
+# Commands are glue over the modules; unit tests link the modules alone.
+COMMANDS := main run dump generate check
+MODULES  := $(filter-out $(COMMANDS),$(basename $(notdir $(sort $(wildcard user/*.c)))))
+UNITS    := $(basename $(notdir $(sort $(wildcard tests/unit/test_*.c))))
+SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
+
+msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
+
+.PHONY: all demo test check-build lint format install clean help setup
+all: $(B)/egress-agent ## build build/egress-agent
+
+setup: ## install the Debian packages that building, the demo and the tests need (root)
+	$(call msg,SETUP,packages)bash tests/lib/packages.sh
+
+# Re-run make after the packages are in: pkg-config is asked when the Makefile is read.
+demo: ## install what is needed, build, and play the three demos on a self-contained stand (root)
+	@bash tests/lib/packages.sh
+	@$(MAKE) --no-print-directory all
+	@bash tests/e2e/demo.sh
+
+test: ## install what is needed, build, and run every test layer (root)
+	@bash tests/lib/packages.sh
+	@$(MAKE) --no-print-directory all check-build
+	@bash tests/run.sh
+
+check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf ## build the test programs
+
+$(B) $(B)/obj $(B)/san:
+	@mkdir -p $@
+
+$(B)/egress.bpf.o: bpf/egress.bpf.c | $(B)
+	$(call msg,BPF,$@)$(CLANG) $(BPF_FLAGS) -MMD -MP -c $< -o $@
+
+# The linking step settles the offsets of static variables, which clang leaves open.
+$(B)/egress.bpf.linked.o: $(B)/egress.bpf.o
+	$(call msg,LINK,$@)$(BPFTOOL) gen object $@ $<
+
+$(B)/egress.skel.h: $(B)/egress.bpf.linked.o
+	$(call msg,SKEL,$@)$(BPFTOOL) gen skeleton $< name egress_bpf > $@
+
+$(B)/obj/%.o: user/%.c $(B)/egress.skel.h | $(B)/obj
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/egress-agent: $(COMMANDS:%=$(B)/obj/%.o) $(MODULES:%=$(B)/obj/%.o)
+	$(call msg,LD,$@)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# Test programs: the modules once more, with sanitizers.
+$(B)/san/%.o: user/%.c $(B)/egress.skel.h | $(B)/san
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP -c $< -o $@
+
+$(B)/san/alloc.o: tests/lib/alloc.c | $(B)/san
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP -c $< -o $@
+
+$(B)/san/libmodules.a: $(MODULES:%=$(B)/san/%.o) $(B)/san/alloc.o
+	$(call msg,AR,$@)rm -f $@ && ar rcs $@ $^
+
+WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+$(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib -iquote bpf $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< \
+		$(B)/san/libmodules.a $(WRAP) $(LDLIBS) -lcmocka -o $@
+
+$(B)/test_bpf: tests/bpf/test_bpf.c tests/bpf/cases.h $(B)/egress.skel.h
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote bpf $(CFLAGS) -MMD -MP $< $(LDLIBS) -o $@
+
+lint: $(B)/egress.skel.h ## clang-format, clang-tidy, shellcheck, spelling of the SPDX lines
+	@bash tests/lint.sh
+
+format: ## rewrite the C files in the house style
+	clang-format -i $(wildcard bpf/*.[ch] user/*.[ch] include/*.h tests/*/*.[ch])
+
+PREFIX ?= /usr/local
+install: $(B)/egress-agent ## install the binary below $(DESTDIR)$(PREFIX)/bin
+	install -D -m 0755 $< $(DESTDIR)$(PREFIX)/bin/egress-agent
+
+clean: ## remove build/
+	rm -rf $(B)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+-include $(wildcard $(B)/*.d $(B)/obj/*.d $(B)/san/*.d)

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Entry points of the programs, attached once to a cgroup above all pods. They only watch: every path lets the
+ * packet pass.
+ *
+ *   ea_sockops  client sockets: connect, established, closed. Makes and ends the flow.
+ *   ea_egress   what the pod sends: ClientHello, request heads.
+ *   ea_ingress  what it receives: answers' heads.
+ *   ea_account  iterator over live sockets: brings their destinations' byte counts up to date.
+ *
+ * A decided flow costs one look-up in its socket's storage per packet.
+ */
+#include "flow.h"
+#include "flow_http.h"
+
+#define PASS 1
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* A socket the mesh's outbound port accepted: its owner is a sidecar. Its own connections tell of others'. */
+static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
+{
+	struct ea_workload *w = workload_get(bpf_skb_cgroup_id(skb));
+
+	if (w)
+		__sync_fetch_and_or(&w->flags, EA_WORKLOAD_PROXY);
+	f->phase = EA_PHASE_DECIDED;
+}
+
+/* New payload of an undecided flow. The reader's storage is made with the first byte, and goes with the answer. */
+static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f, struct ea_packet *pkt)
+{
+	struct ea_parse *p = NULL;
+	int decided;
+
+	if (f->phase != EA_PHASE_DECIDED)
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!p) {
+		ea_count(f->phase == EA_PHASE_DECIDED ? EA_COUNT_TCP : EA_COUNT_NO_PARSE_MEMORY);
+		f->phase = EA_PHASE_DECIDED;
+		flow_attribute_ip(f, EA_PROTO_TCP);
+		return;
+	}
+	decided = f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : flow_http_request(f, p, pkt);
+	if (decided)
+		bpf_sk_storage_delete(&ea_parses, sk);
+}
+
+static __always_inline __u64 *egress_passable(struct bpf_sock *sk, struct ea_flow *f)
+{
+	struct ea_parse *p;
+
+	if (f->phase != EA_PHASE_HTTP)
+		return NULL;
+	p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	return p && http_in_body(&p->http.request) ? &p->http.request.body : NULL;
+}
+
+static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *sk,
+					struct ea_flow *f)
+{
+	struct ea_packet pkt;
+	int order;
+
+	if (packet_open(skb, &pkt)) {
+		ea_count(EA_COUNT_LOAD_FAILED);
+		return;
+	}
+	if (f->phase == EA_PHASE_PROXY) {
+		proxy_mark(skb, f);
+		return;
+	}
+	if (!(f->flags & EA_FLOW_FIRST))
+		flow_first(skb, f, &pkt.segment);
+	order = packet_in_order(&pkt, &f->next, egress_passable(sk, f));
+	if (order < 0)
+		flow_count_gap(f);
+	if (order <= 0)
+		return;
+	if (f->phase == EA_PHASE_OPEN)
+		f->phase = flow_sniff(&pkt);
+	egress_read(sk, f, &pkt);
+}
+
+SEC("cgroup_skb/egress")
+int ea_egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct ea_flow *f;
+
+	if (!sk)
+		return PASS;
+	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
+	if (f && f->phase != EA_PHASE_DECIDED)
+		egress_undecided(skb, sk, f);
+	return PASS;
+}
+
+static __noinline void ingress_http(struct __sk_buff *skb, struct bpf_sock *sk, struct ea_flow *f)
+{
+	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	struct ea_packet pkt;
+
+	if (p && !packet_open(skb, &pkt) && pkt.segment.len)
+		flow_http_response(f, p, &pkt);
+}
+
+SEC("cgroup_skb/ingress")
+int ea_ingress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct ea_flow *f;
+
+	if (!sk)
+		return PASS;
+	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
+	if (f && f->phase == EA_PHASE_HTTP)
+		ingress_http(skb, sk, f);
+	return PASS;
+}
+
+/*
+ * The remote end as the application asked for it, before any NAT. Each field is read into a variable of its own,
+ * kept apart by barriers: the compiler would else compute an address within ctx, which the verifier refuses.
+ */
+static __always_inline void sockops_remote(struct bpf_sock_ops *ctx, struct ea_flow *f)
+{
+	__u32 *addr = (__u32 *)f->addr;
+	__u32 ip4 = ctx->remote_ip4, ip6[4];
+
+	ea_barrier(ip4);
+	for (int i = 0; i < 4; i++) {
+		ip6[i] = ctx->remote_ip6[i];
+		ea_barrier(ip6[i]);
+	}
+	f->port = bpf_ntohl(ctx->remote_port);
+	if (ctx->family == 2 /* AF_INET */) {
+		addr[0] = addr[1] = 0;
+		addr[2] = bpf_htonl(0xffff);
+		addr[3] = ip4;
+		return;
+	}
+	for (int i = 0; i < 4; i++)
+		addr[i] = ip6[i];
+}
+
+static __always_inline struct ea_flow *sockops_flow_new(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ea_flow *f;
+
+	if (!sk)
+		return NULL;
+	f = bpf_sk_storage_get(&ea_flows, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!f) {
+		ea_count(EA_COUNT_NO_FLOW_MEMORY);
+		return NULL;
+	}
+	/* A socket may be connected again after AF_UNSPEC. */
+	__builtin_memset(f, 0, sizeof(*f));
+	bpf_sk_storage_delete(&ea_parses, sk);
+	return f;
+}
+
+static __always_inline void sockops_connect(struct bpf_sock_ops *ctx)
+{
+	struct ea_flow *f = sockops_flow_new(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+
+	if (!f || !sk)
+		return;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		f->cgroup_id = sock_cgroup_id(tp);
+	sockops_remote(ctx, f);
+	ea_count(EA_COUNT_FLOWS);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+static __always_inline void sockops_established(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ea_flow *f = sk ? bpf_sk_storage_get(&ea_flows, sk, NULL, 0) : NULL;
+
+	if (!f)
+		return;
+	f->flags |= EA_FLOW_ESTABLISHED;
+	flow_count_open(f);
+}
+
+static __always_inline void sockops_accepted(struct bpf_sock_ops *ctx)
+{
+	struct ea_flow *f;
+
+	if (ctx->local_port != ea_config.mesh_port)
+		return;
+	f = sockops_flow_new(ctx);
+	if (f)
+		f->phase = EA_PHASE_PROXY;
+}
+
+/* Attribute what never came to a decision. */
+static __always_inline void close_undecided(struct ea_flow *f, struct ea_parse *p)
+{
+	if (!(f->flags & EA_FLOW_ESTABLISHED))
+		ea_count(EA_COUNT_FAILED);
+	else if (f->phase == EA_PHASE_OPEN)
+		ea_count(EA_COUNT_SILENT);
+	else if (f->phase == EA_PHASE_HTTP)
+		ea_count(EA_COUNT_INCOMPLETE);
+	if (f->phase == EA_PHASE_TLS && p)
+		flow_tls_decide(f, p, p->tls.named ? EA_DONE : EA_MORE);
+	else
+		flow_attribute_ip(f, EA_PROTO_TCP);
+}
+
+static __noinline void flow_close(struct bpf_sock *sk, struct ea_flow *f)
+{
+	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct ea_stats *s;
+
+	if (!f->dest_id)
+		close_undecided(f, p);
+	if (p && f->phase == EA_PHASE_HTTP)
+		flow_http_close(p);
+	if (tp)
+		flow_account(f, tp);
+	f->phase = EA_PHASE_DECIDED;
+	s = stats_get(f->dest_id);
+	if (!s)
+		return;
+	if (f->flags & EA_FLOW_ESTABLISHED)
+		__sync_fetch_and_add(&s->closed, 1);
+	else
+		__sync_fetch_and_add(&s->failed, 1);
+	s->last_ns = bpf_ktime_get_ns();
+}
+
+static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct ea_flow *f;
+
+	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
+		return;
+	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
+	if (!f || f->flags & EA_FLOW_CLOSED)
+		return;
+	f->flags |= EA_FLOW_CLOSED;
+	flow_close(sk, f);
+}
+
+SEC("sockops")
+int ea_sockops(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		sockops_connect(ctx);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		sockops_established(ctx);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		sockops_accepted(ctx);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		sockops_state(ctx);
+		break;
+	}
+	return 1;
+}
+
+/* Context of the iterator; the fields are found by name in the kernel's BTF. */
+struct bpf_iter__bpf_sk_storage_map {
+	struct sock *sk;
+	void *value;
+} __attribute__((preserve_access_index));
+
+SEC("iter/bpf_sk_storage_map")
+int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct ea_flow *f = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+
+	if (!f || !sk || !f->dest_id || f->flags & EA_FLOW_CLOSED)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		flow_account(f, tp);
+	return 0;
+}

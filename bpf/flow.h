@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One connection from connect() to close: which bytes are new, which reader gets them, what the outcome is
+ * counted as.
+ *
+ * Owns: struct ea_flow and its phases, the in-order guard, the accounting of bytes. Reading HTTP heads and
+ * pairing answers is flow_http.h.
+ */
+#ifndef FLOW_H
+#define FLOW_H
+
+#include "dest.h"
+#include "sock.h"
+
+/* A packet at a hook. */
+struct ea_packet {
+	struct ea_bytes bytes;
+	struct ea_cursor cursor;
+	struct ea_segment segment;
+};
+
+/* Negative if it is not TCP, or malformed below it. */
+static __always_inline int packet_open(struct __sk_buff *skb, struct ea_packet *ret)
+{
+	ret->bytes.skb = skb;
+	if (ea_walk(&ret->bytes, skb->len, &ret->segment))
+		return -1;
+	ret->cursor = (struct ea_cursor){
+		.off = ret->segment.payload,
+		.end = ret->segment.payload + ret->segment.len,
+	};
+	return 0;
+}
+
+/*
+ * Leave in the cursor what was not seen before, and move *next behind it. `passable` bytes may be missing
+ * (a body's, whose content does not matter); it is lowered by what is. Returns 1 if something is left, 0 for
+ * a retransmission, negative for a gap.
+ */
+static __always_inline int packet_in_order(struct ea_packet *p, __u32 *next, __u64 *passable)
+{
+	__u32 seq = p->segment.seq + p->segment.syn;
+	__s32 ahead = (__s32)(seq - *next);
+
+	if (ahead < 0) {
+		if ((__u32)-ahead >= p->segment.len)
+			return 0;
+		p->cursor.off += (__u32)-ahead;
+	} else if (ahead > 0) {
+		if (!passable || (__u64)ahead > *passable)
+			return -1;
+		*passable -= (__u64)ahead;
+	}
+	*next = seq + p->segment.len;
+	return p->segment.len ? 1 : 0;
+}
+
+/* The parts of a key that every destination of the flow shares. */
+static __always_inline void flow_key(const struct ea_flow *f, struct ea_dest_key *key, __u8 proto)
+{
+	key->cgroup_id = f->cgroup_id;
+	key->port = f->port;
+	key->proto = proto;
+	key->pad = 0;
+}
+
+/* No name: the address is the host. Needs the key's host zeroed. */
+static __always_inline void flow_key_ip(const struct ea_flow *f, struct ea_dest_key *key, __u8 proto)
+{
+	flow_key(f, key, proto);
+	key->source = EA_SOURCE_IP;
+	key->host_len = sizeof(f->addr);
+	__builtin_memcpy(key->host, f->addr, sizeof(f->addr));
+}
+
+/* A name of len bytes stands in the key's host; longer than allowed, it is kept as length 0. */
+static __always_inline void flow_key_name(struct ea_dest_key *key, __u8 source, __u32 len)
+{
+	len = ea_name_finish(key->host, len);
+	if (len > EA_HOST_MAX) {
+		len = 0;
+		__builtin_memset(key->host, 0, sizeof(key->host));
+	}
+	key->source = source;
+	key->host_len = len;
+}
+
+/* Count the connection as opened once it is both established and attributed. */
+static __always_inline void flow_count_open(struct ea_flow *f)
+{
+	struct ea_stats *s;
+
+	if (!f->dest_id || !(f->flags & EA_FLOW_ESTABLISHED) || f->flags & EA_FLOW_COUNTED)
+		return;
+	f->flags |= EA_FLOW_COUNTED;
+	s = stats_get(f->dest_id);
+	if (!s)
+		return;
+	__sync_fetch_and_add(&s->opened, 1);
+	s->last_ns = bpf_ktime_get_ns();
+}
+
+/* The flow belongs to destination id from now on. */
+static __always_inline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
+{
+	struct ea_stats *s;
+
+	f->dest_id = id;
+	addrs_touch(id, f->addr, bpf_ktime_get_ns());
+	s = stats_get(id);
+	if (s)
+		__sync_fetch_and_or(&s->facts, facts | f->facts);
+	flow_count_open(f);
+}
+
+/* Attribute the flow to its address, for want of a name. Apart, for its 272 bytes of stack. */
+static __noinline void flow_attribute_ip(struct ea_flow *f, __u8 proto)
+{
+	struct ea_dest_key key = {};
+
+	flow_key_ip(f, &key, proto);
+	flow_attribute(f, dest_get(&key), 0);
+}
+
+/*
+ * Add what was sent and received since the last time. The old value is taken before the new one is read, and
+ * replaced only if nobody else did: the reader of live sockets may race the socket's end, and each byte must be
+ * added once. A lost race is no loss, the winner was as fresh.
+ */
+static __always_inline __u64 flow_take(__u64 *counted, __u64 old, __u64 now)
+{
+	if (now == old || __sync_val_compare_and_swap(counted, old, now) != old)
+		return 0;
+	return now - old;
+}
+
+static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp)
+{
+	__u64 sent = __sync_fetch_and_add(&f->sent, 0);
+	__u64 received = __sync_fetch_and_add(&f->received, 0);
+	struct ea_stats *s;
+
+	sent = flow_take(&f->sent, sent, sock_sent(tp));
+	received = flow_take(&f->received, received, sock_received(tp));
+	if (!sent && !received)
+		return;
+	s = stats_get(f->dest_id);
+	if (!s)
+		return;
+	__sync_fetch_and_add(&s->sent, sent);
+	__sync_fetch_and_add(&s->received, received);
+	s->last_ns = bpf_ktime_get_ns();
+}
+
+/* First packet: whose it is, and whether the mesh takes it. */
+static __always_inline void flow_first(struct __sk_buff *skb, struct ea_flow *f,
+				       const struct ea_segment *seg)
+{
+	f->flags |= EA_FLOW_FIRST;
+	f->next = seg->seq + seg->syn;
+	if (!f->cgroup_id)
+		f->cgroup_id = bpf_skb_cgroup_id(skb);
+	f->facts |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port ?
+			    EA_FACT_REDIRECTED :
+			    EA_FACT_DIRECT;
+}
+
+static __always_inline void flow_count_gap(struct ea_flow *f)
+{
+	if (f->flags & EA_FLOW_GAP)
+		return;
+	f->flags |= EA_FLOW_GAP;
+	ea_count(EA_COUNT_GAP);
+}
+
+/* A hello ended, this way or that. */
+static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
+{
+	__u32 id;
+
+	if (v == EA_NOT_MINE) {
+		ea_count(EA_COUNT_TCP);
+		flow_attribute_ip(f, EA_PROTO_TCP);
+		return;
+	}
+	ea_count(v == EA_DONE	 ? EA_COUNT_TLS_NAMED :
+		 v == EA_NO_NAME ? EA_COUNT_TLS_UNNAMED :
+		 v == EA_BUDGET	 ? EA_COUNT_BUDGET :
+		 v == EA_AGAIN	 ? EA_COUNT_STEPS :
+		 v == EA_MORE	 ? EA_COUNT_INCOMPLETE :
+				   EA_COUNT_MALFORMED);
+	if (v == EA_DONE) {
+		flow_key(f, &p->key, EA_PROTO_TLS);
+		flow_key_name(&p->key, EA_SOURCE_SNI, p->tls.name_len);
+	} else {
+		__builtin_memset(p->key.host, 0, sizeof(p->key.host));
+		flow_key_ip(f, &p->key, EA_PROTO_TLS);
+	}
+	id = dest_get(&p->key);
+	flow_attribute(f, id, p->tls.facts);
+}
+
+/* Bytes within a ClientHello. Returns 1 when the flow is decided. */
+static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
+{
+	enum ea_verdict v = ea_tls_feed(&p->tls, &pkt->bytes, pkt->cursor, p->key.host);
+
+	if (v == EA_MORE)
+		return 0;
+	flow_tls_decide(f, p, v);
+	f->phase = EA_PHASE_DECIDED;
+	return 1;
+}
+
+/* First payload byte: which reader, if any. TLS: RFC 8446 section 5.1; else a method's first letter. */
+static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
+{
+	__u8 byte;
+
+	if (ea_load(&pkt->bytes, pkt->cursor.off, &byte, 1)) {
+		ea_count(EA_COUNT_LOAD_FAILED);
+		return EA_PHASE_DECIDED;
+	}
+	if (byte == EA_TLS_HANDSHAKE)
+		return EA_PHASE_TLS;
+	if (http_is_token(byte) || byte == '\r' || byte == '\n')
+		return EA_PHASE_HTTP;
+	return EA_PHASE_DECIDED;
+}
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * HTTP on a connection: each request head makes or finds a destination, each answer's head is paired with the
+ * oldest request that still waits.
+ *
+ * Requests are read at egress under the socket's lock. Answers are read at ingress, where packets of one socket
+ * may be on two CPUs at once and may be missing: `busy` lets one in, and every request tells (by its ACK number)
+ * from where answers are to be read if some were missed.
+ */
+#ifndef FLOW_HTTP_H
+#define FLOW_HTTP_H
+
+#include "flow.h"
+
+/* Report a message's bytes at least this often, so that long transfers are seen while they last. */
+#define EA_BYTES_REPORT (1 << 20)
+
+struct http_run {
+	const struct ea_bytes *bytes;
+	struct ea_flow *flow;
+	struct ea_parse *parse;
+	__u64 now;
+	__u32 ack; /* of the packet that carries the request */
+};
+
+static __always_inline void http_begin_packet(struct ea_http *h, const struct ea_packet *pkt)
+{
+	h->c = pkt->cursor;
+	h->window_len = 0;
+	h->verdict = EA_AGAIN;
+}
+
+static __always_inline void http_report_request_bytes(struct ea_http *h)
+{
+	struct ea_stats *s = h->bytes && h->dest_id ? stats_get(h->dest_id) : NULL;
+
+	if (s)
+		__sync_fetch_and_add(&s->request_bytes, h->bytes);
+	if (h->dest_id)
+		h->bytes = 0;
+}
+
+static __always_inline void http_report_response_bytes(struct ea_http *h)
+{
+	struct ea_stats *s = h->bytes && h->dest_id ? stats_get(h->dest_id) : NULL;
+
+	if (s)
+		__sync_fetch_and_add(&s->response_bytes, h->bytes);
+	if (h->dest_id)
+		h->bytes = 0;
+}
+
+/* The destination a complete head names. */
+static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
+{
+	struct ea_http *h = &p->http.request;
+	__u8 source = h->method == EA_METHOD_CONNECT ? EA_SOURCE_CONNECT : EA_SOURCE_HTTP;
+	__u32 id;
+
+	flow_key(f, &p->key, EA_PROTO_HTTP);
+	if (!(h->flags & EA_HTTP_HOST_DONE))
+		flow_key_ip(f, &p->key, EA_PROTO_HTTP);
+	else
+		flow_key_name(&p->key, source,
+			      h->flags & EA_HTTP_TOO_LONG ? EA_HOST_MAX + 1 : h->host_len);
+	id = dest_get(&p->key);
+	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
+	return id;
+}
+
+/* Have ingress read answers from `seq` on if it has not seen all before. Needs its own request not yet pushed. */
+static __always_inline void http_resync(struct ea_http_pair *pair, __u32 seq)
+{
+	if (pair->pushed && (__s32)(seq - pair->next) <= 0)
+		return;
+	pair->resync_next = seq;
+	pair->resync_popped = pair->pushed;
+	__sync_lock_test_and_set(&pair->resync, 1);
+}
+
+/* Remember a request until its answer. Too many: answers are not paired on this connection any more. */
+static __always_inline void http_push(struct ea_http_pair *pair, __u32 id, __u64 now)
+{
+	__u32 at = pair->pushed & (EA_PIPELINE_MAX - 1);
+
+	if (pair->pushed - pair->popped >= EA_PIPELINE_MAX) {
+		ea_count(EA_COUNT_PIPELINE);
+		pair->request.state = EA_HTTP_DEAD;
+		return;
+	}
+	pair->pending[at] = (struct ea_pending){.dest_id = id, .time = now >> EA_TIME_SHIFT};
+	pair->method[at] = pair->request.method;
+	__sync_fetch_and_add(&pair->pushed, 1);
+}
+
+static __always_inline void http_request_head(struct http_run *r)
+{
+	struct ea_http_pair *pair = &r->parse->http;
+	__u32 id = http_dest(r->flow, r->parse);
+	struct ea_stats *s;
+
+	if (!r->flow->dest_id) {
+		ea_count(EA_COUNT_HTTP);
+		flow_attribute(r->flow, id, 0);
+	}
+	s = stats_get(id);
+	if (s) {
+		__sync_fetch_and_add(&s->requests, 1);
+		__sync_fetch_and_or(&s->facts, r->flow->facts);
+		s->last_ns = r->now;
+	}
+	pair->request.dest_id = id;
+	http_resync(pair, r->ack);
+	http_push(pair, id, r->now);
+}
+
+static long http_request_round(__u32 i, void *ctx)
+{
+	struct http_run *r = ctx;
+	struct ea_http *h = &r->parse->http.request;
+
+	(void)i;
+	h->verdict = http_step(h, r->bytes, r->parse->key.host);
+	if (h->verdict == EA_DONE) {
+		http_request_head(r);
+		h->verdict = h->state == EA_HTTP_DEAD ? EA_MORE : http_begin_body(h);
+	}
+	if (h->verdict == EA_END) {
+		http_report_request_bytes(h);
+		http_reset(h);
+		h->verdict = EA_AGAIN;
+	}
+	return h->verdict != EA_AGAIN;
+}
+
+/* Not understood any more: heads of requests are not looked for in what follows. */
+static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
+{
+	ea_count(v == EA_NOT_MINE ? EA_COUNT_NOT_HTTP :
+		 v == EA_BUDGET	  ? EA_COUNT_BUDGET :
+		 v == EA_AGAIN	  ? EA_COUNT_STEPS :
+				    EA_COUNT_MALFORMED);
+	p->http.request.state = EA_HTTP_DEAD;
+	if (f->dest_id)
+		return;
+	flow_attribute_ip(f, EA_PROTO_TCP);
+	f->phase = EA_PHASE_DECIDED;
+}
+
+/* Payload the pod sends on an HTTP connection. Returns 1 when the flow turned out not to be one. */
+static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse *p,
+					     struct ea_packet *pkt)
+{
+	struct http_run run = {
+		.bytes = &pkt->bytes,
+		.flow = f,
+		.parse = p,
+		.now = bpf_ktime_get_ns(),
+		.ack = pkt->segment.ack,
+	};
+
+	struct ea_http *h = &p->http.request;
+
+	http_begin_packet(h, pkt);
+	ea_repeat(EA_HTTP_ROUNDS, http_request_round, &run);
+	if (h->verdict != EA_MORE)
+		http_give_up(f, p, h->verdict);
+	if (h->bytes >= EA_BYTES_REPORT)
+		http_report_request_bytes(h);
+	return f->phase == EA_PHASE_DECIDED;
+}
+
+/* RFC 9112 section 6.3: what follows an answer's head depends on the request it answers. */
+static __always_inline enum ea_verdict http_answer_body(struct ea_http *h, __u32 code, __u8 method)
+{
+	if (method == EA_METHOD_HEAD || code < 200 || code == 204 || code == 304)
+		return EA_END;
+	if (h->flags & (EA_HTTP_CHUNKED | EA_HTTP_LENGTH))
+		return http_begin_body(h);
+	h->state = EA_HTTP_UNTIL_CLOSE;
+	return EA_AGAIN;
+}
+
+/* 101, or 2xx to CONNECT: what follows is another protocol. */
+static __always_inline int http_is_tunnel(__u32 code, __u8 method)
+{
+	return code == 101 || (method == EA_METHOD_CONNECT && code >= 200 && code < 300);
+}
+
+static __always_inline enum ea_verdict http_response_head(struct http_run *r)
+{
+	struct ea_http_pair *pair = &r->parse->http;
+	struct ea_http *h = &pair->response;
+	__u32 at = pair->popped & (EA_PIPELINE_MAX - 1), code = h->word;
+	struct ea_pending *pending = &pair->pending[at];
+	__u8 method = pair->method[at];
+	struct ea_stats *s;
+
+	if (pair->popped == pair->pushed)
+		return EA_MALFORMED; /* an answer to nothing that was seen */
+	h->dest_id = pending->dest_id;
+	if (code < 200 && code != 101)
+		return EA_END;
+	requests_add(pending->dest_id, code, method,
+		     (__u64)(pair->first_byte - pending->time) << EA_TIME_SHIFT);
+	s = stats_get(pending->dest_id);
+	if (s)
+		s->last_ns = r->now;
+	__sync_fetch_and_add(&pair->popped, 1);
+	if (http_is_tunnel(code, method)) {
+		pair->request.state = EA_HTTP_DEAD;
+		h->state = EA_HTTP_DEAD;
+		return EA_AGAIN;
+	}
+	return http_answer_body(h, code, method);
+}
+
+static long http_response_round(__u32 i, void *ctx)
+{
+	struct http_run *r = ctx;
+	struct ea_http_pair *pair = &r->parse->http;
+	struct ea_http *h = &pair->response;
+
+	(void)i;
+	if (h->state == EA_HTTP_STATUS_VERSION && h->pos == 0)
+		pair->first_byte = r->now >> EA_TIME_SHIFT;
+	h->verdict = http_step(h, r->bytes, r->parse->key.host);
+	if (h->verdict == EA_DONE)
+		h->verdict = http_response_head(r);
+	if (h->verdict == EA_END) {
+		http_report_response_bytes(h);
+		http_reset(h);
+		h->verdict = EA_AGAIN;
+	}
+	return h->verdict != EA_AGAIN;
+}
+
+/* Start anew where egress said; requests before that one stay without an answer. */
+static __always_inline void http_obey_resync(struct ea_http_pair *pair)
+{
+	if (!__sync_lock_test_and_set(&pair->resync, 0))
+		return;
+	if (pair->popped != pair->resync_popped)
+		ea_count(EA_COUNT_RESPONSE_LOST);
+	pair->popped = pair->resync_popped;
+	pair->next = pair->resync_next;
+	pair->response.flags = EA_HTTP_RESPONSE;
+	http_reset(&pair->response);
+}
+
+static __always_inline void http_read_response(struct ea_flow *f, struct ea_parse *p,
+					       struct ea_packet *pkt)
+{
+	struct ea_http *h = &p->http.response;
+	struct http_run run = {
+		.bytes = &pkt->bytes,
+		.flow = f,
+		.parse = p,
+		.now = bpf_ktime_get_ns(),
+	};
+
+	http_obey_resync(&p->http);
+	if (packet_in_order(pkt, &p->http.next, http_in_body(h) ? &h->body : NULL) <= 0)
+		return;
+	http_begin_packet(h, pkt);
+	ea_repeat(EA_HTTP_ROUNDS, http_response_round, &run);
+	if (h->verdict != EA_MORE) {
+		ea_count(EA_COUNT_RESPONSE_LOST);
+		h->state = EA_HTTP_DEAD;
+	}
+	if (h->bytes >= EA_BYTES_REPORT)
+		http_report_response_bytes(h);
+}
+
+/* Payload the pod receives on an HTTP connection. */
+static __always_inline void flow_http_response(struct ea_flow *f, struct ea_parse *p,
+					       struct ea_packet *pkt)
+{
+	if (__sync_lock_test_and_set(&p->http.busy, 1)) {
+		ea_count(EA_COUNT_RESPONSE_RACE);
+		return;
+	}
+	http_read_response(f, p, pkt);
+	__sync_lock_test_and_set(&p->http.busy, 0);
+}
+
+/* The connection is over: what waits will not be answered any more. */
+static __always_inline void flow_http_close(struct ea_parse *p)
+{
+	struct ea_http_pair *pair = &p->http;
+
+	http_report_request_bytes(&pair->request);
+	http_report_response_bytes(&pair->response);
+	for (int i = 0; i < EA_PIPELINE_MAX; i++) {
+		__u32 at = pair->popped & (EA_PIPELINE_MAX - 1);
+
+		if (pair->popped == pair->pushed)
+			break;
+		requests_add(pair->pending[at].dest_id, 0, pair->method[at], 0);
+		pair->popped++;
+	}
+}
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map: who writes, who reads, who evicts, why this size. All are pinned by user space under their own
+ * names, so that they outlive the agent; max_entries marked "set at load" is only a default.
+ */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include "egress.h"
+#include "packet.h"
+#include "flow_types.h"
+
+/* Destinations by key. Programs insert, the agent reads and deletes. Entries are allocated one by one: an idle
+ * node pays for what it has. Room beyond the folding limit is for the remainders, at most one per cgroup and
+ * protocol. Set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct ea_dest_key);
+	__type(value, struct ea_dest);
+} ea_dests SEC(".maps");
+
+/* Counters by destination id. Programs add, the agent sums and deletes with the destination. Set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct ea_stats);
+} ea_stats SEC(".maps");
+
+/* Answered requests by destination, code and method. As ea_stats. Set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct ea_request_key);
+	__type(value, struct ea_request_stats);
+} ea_requests SEC(".maps");
+
+/* Addresses a destination was reached at, last use. Programs write, the kernel evicts the oldest. Set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct ea_addr_key);
+	__type(value, __u64);
+} ea_addrs SEC(".maps");
+
+/* cgroups with destinations of their own, or sidecars. Programs insert, the agent deletes dead ones. One entry
+ * per container that ever called out; beyond it a cgroup's destinations go to the overflow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct ea_workload);
+} ea_workloads SEC(".maps");
+
+/* The data plane's health. Programs add, the agent reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EA_COUNT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} ea_counters SEC(".maps");
+
+/* Ids, limits, birth: struct ea_state under a lock that BTF has to know. */
+struct ea_locked_state {
+	struct bpf_spin_lock lock;
+	__u32 next_id;
+	__u32 dests;
+	__u32 abi;
+	__u64 since_ns;
+	__u64 since_unix_ns;
+};
+
+_Static_assert(sizeof(struct ea_locked_state) == sizeof(struct ea_state), "ABI");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ea_locked_state);
+} ea_state SEC(".maps");
+
+/* News for the agent, rare by construction: one per cgroup. 64 KiB hold 2,700 of them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 65536);
+} ea_events SEC(".maps");
+
+/* One per client socket; freed with the socket, so nothing evicts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ea_flow);
+} ea_flows SEC(".maps");
+
+/* While a hello or head is read, and as long as a socket speaks HTTP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ea_parse);
+} ea_parses SEC(".maps");
+
+#endif

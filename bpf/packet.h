@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The seam between the parsers and the place they run in: how bytes are loaded, how a loop is bounded,
+ * and the walk from the network header to the TCP payload.
+ *
+ * Compiled for BPF (bytes come from the skb) and natively (bytes come from a buffer): nothing above this
+ * file may call a helper or know which of the two it is.
+ */
+#ifndef PACKET_H
+#define PACKET_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+
+#ifdef __bpf__
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_core_read.h>
+#define ea_barrier(v) asm volatile("" : "+r"(v))
+#else
+#include <string.h>
+#include <endian.h>
+#define __always_inline		 inline __attribute__((always_inline))
+#define __noinline		 __attribute__((noinline))
+#define bpf_ntohs(v)		 be16toh(v)
+#define bpf_htonl(v)		 htobe32(v)
+#define bpf_ntohl(v)		 be32toh(v)
+#define bpf_be64_to_cpu(v)	 be64toh(v)
+#define ea_barrier(v)		 ((void)(v))
+#endif
+
+/* Answers of the parsers. EA_AGAIN never leaves a feed function: it means "one step done, go on". */
+enum ea_verdict {
+	EA_MORE,      /* everything given was read; not complete yet */
+	EA_AGAIN,
+	EA_DONE,      /* complete; for TLS: with a name */
+	EA_END,	      /* HTTP: the message, body included, is over */
+	EA_NO_NAME,   /* complete, and carries none */
+	EA_NOT_MINE,  /* not this protocol */
+	EA_MALFORMED, /* this protocol, but its grammar is broken */
+	EA_BUDGET,    /* longer than EA_PRELUDE_MAX */
+};
+
+/* Where bytes come from. Offsets count from the network header. */
+struct ea_bytes {
+#ifdef __bpf__
+	struct __sk_buff *skb;
+#else
+	const __u8 *data;
+	__u32 size;
+#endif
+};
+
+/* 0, or negative if any of the bytes is not there; `to` is then undefined. len is at least 1. */
+static __always_inline long ea_load(const struct ea_bytes *b, __u32 off, void *to, __u32 len)
+{
+#ifdef __bpf__
+	return bpf_skb_load_bytes(b->skb, off, to, len);
+#else
+	if (off > b->size || len > b->size - off)
+		return -1;
+	memcpy(to, b->data + off, len);
+	return 0;
+#endif
+}
+
+/*
+ * n held within 1..max for the verifier (max a power of two). Some kernels refuse a length they believe
+ * could be 0, whatever was compared before; the barrier keeps the compiler from dropping the masks.
+ */
+static __always_inline __u32 ea_clamp(__u32 n, __u32 max)
+{
+	n -= 1;
+	ea_barrier(n);
+	return (n & (max - 1)) + 1;
+}
+
+/*
+ * Payload of one packet that was not read yet. Readers keep theirs in their own state, which lies in a map: the
+ * verifier follows every value that a program holds on its stack, and would take each round of a loop that
+ * moves `off` for a new case.
+ */
+struct ea_cursor {
+	__u32 off;
+	__u32 end;
+};
+
+static __always_inline __u32 ea_min(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Call round(i, ctx) until it returns non-zero or `most` rounds are done. Kernels before 5.17 have no
+ * bpf_loop and verify every round of a plain loop on its own: they get at most EA_ROUNDS_OLD.
+ */
+#define EA_ROUNDS_OLD 48
+
+static __always_inline void ea_repeat(__u32 most, long (*round)(__u32, void *), void *ctx)
+{
+#ifdef __bpf__
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(most, round, ctx, 0);
+		return;
+	}
+	if (most > EA_ROUNDS_OLD)
+		most = EA_ROUNDS_OLD;
+#endif
+	for (__u32 i = 0; i < most; i++)
+		if (round(i, ctx))
+			break;
+}
+
+/* What the walk finds. Offsets from the network header; addresses and ports in network byte order. */
+struct ea_segment {
+	__u32 payload;	/* offset of the first payload byte */
+	__u32 len;	/* payload bytes */
+	__u32 seq, ack; /* host byte order */
+	__u16 dport;	/* host byte order */
+	__u8 syn, rst;
+};
+
+#define EA_EXTENSION_HEADERS_MAX 6
+
+/* IPv6 extension headers up to TCP (RFC 8200 section 4). 0 with the offset of the TCP header. */
+static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u32 *ret_off)
+{
+	struct ipv6hdr ip6;
+	__u32 off = sizeof(ip6);
+	__u8 next, opt[2];
+
+	if (ea_load(b, 0, &ip6, sizeof(ip6)))
+		return -1;
+	next = ip6.nexthdr;
+	for (int i = 0; i < EA_EXTENSION_HEADERS_MAX; i++) {
+		if (next == IPPROTO_TCP) {
+			*ret_off = off;
+			return 0;
+		}
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+			return -1;
+		if (ea_load(b, off, opt, sizeof(opt)))
+			return -1;
+		next = opt[0];
+		off += (opt[1] + 1) * 8;
+	}
+	return -1;
+}
+
+static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, __u32 *ret_off)
+{
+	struct iphdr ip;
+
+	if (ea_load(b, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP)
+		return -1;
+	*ret_off = ip.ihl * 4;
+	return 0;
+}
+
+/*
+ * From the network header to the TCP payload. size is the packet's length from the network header (a GSO
+ * packet's own, not the IP header's, which may be 0). Negative if it is not TCP or cut short.
+ */
+static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct ea_segment *ret)
+{
+	struct tcphdr tcp;
+	__u32 off = 0, data;
+	__u8 version;
+
+	if (ea_load(b, 0, &version, 1))
+		return -1;
+	version >>= 4;
+	if (version == 4 ? ea_walk_ipv4(b, &off) : version == 6 ? ea_walk_ipv6(b, &off) : -1)
+		return -1;
+	if (ea_load(b, off, &tcp, sizeof(tcp)))
+		return -1;
+	data = off + tcp.doff * 4;
+	if (data > size)
+		return -1;
+	*ret = (struct ea_segment){
+		.payload = data,
+		.len = size - data,
+		.seq = bpf_ntohl(tcp.seq),
+		.ack = bpf_ntohl(tcp.ack_seq),
+		.dport = bpf_ntohs(tcp.dest),
+		.syn = tcp.syn,
+		.rst = tcp.rst,
+	};
+	return 0;
+}
+
+/*
+ * A name as it was copied from the wire, made comparable: lower case, no trailing dot, zero padded. host has
+ * room for EA_HOST_BUF bytes. Returns its length.
+ */
+static __always_inline __u32 ea_name_finish(__u8 *host, __u32 len)
+{
+	__u64 *words = (__u64 *)host;
+
+	if (len && len < EA_HOST_BUF && host[(len - 1) & (EA_HOST_BUF - 1)] == '.')
+		host[--len & (EA_HOST_BUF - 1)] = 0;
+	for (int i = 0; i < EA_HOST_BUF / 8; i++) {
+		__u64 w = words[i];
+		__u64 low = w & 0x7f7f7f7f7f7f7f7fULL;
+		/* High bit per byte: at least 'A', and beyond 'Z'. */
+		__u64 ge_a = low + 0x3f3f3f3f3f3f3f3fULL;
+		__u64 gt_z = low + 0x2525252525252525ULL;
+
+		if ((__u32)i * 8 >= len)
+			break;
+		words[i] = w | ((ge_a & ~gt_z & ~w & 0x8080808080808080ULL) >> 2);
+	}
+	return len;
+}
+
+#endif

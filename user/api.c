@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the agent answers over HTTP; see api.h. */
+#include "api.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "istio.h"
+#include "json.h"
+#include "util.h"
+#include "yaml.h"
+
+#define TYPE_TEXT    "text/plain; charset=utf-8"
+#define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
+#define TYPE_JSON    "application/json"
+#define TYPE_YAML    "application/yaml"
+
+struct api {
+	struct api_observer observer;
+	struct destination_list list; /* the last observation */
+	uint64_t at_ms;
+	bool have_list;
+};
+
+int api_new(const struct api_observer *observer, struct api **ret)
+{
+	struct api *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return -ENOMEM;
+	a->observer = *observer;
+	*ret = a;
+	return 0;
+}
+
+void api_free(struct api *api)
+{
+	if (!api)
+		return;
+	destination_list_done(&api->list);
+	free(api);
+}
+
+/* The present list, at most API_SNAPSHOT_MIN_MS old; the api keeps it. */
+static int api_list(struct api *a, const struct destination_list **ret)
+{
+	uint64_t now = a->observer.clock_ms(a->observer.data);
+	struct destination_list fresh = {0};
+	int r;
+
+	if (!a->have_list || now - a->at_ms >= API_SNAPSHOT_MIN_MS) {
+		r = a->observer.list(a->observer.data, &fresh);
+		if (r < 0)
+			return r;
+		destination_list_done(&a->list);
+		a->list = fresh;
+		a->at_ms = now;
+		a->have_list = true;
+	}
+	*ret = &a->list;
+	return 0;
+}
+
+static int reply_text(struct http_reply *ret, unsigned int status, const char *text)
+{
+	char *body = strdup(text);
+
+	if (!body)
+		return -ENOMEM;
+	*ret = (struct http_reply){
+		.status = status, .content_type = TYPE_TEXT, .body = body, .size = strlen(body)};
+	return 0;
+}
+
+/* Wrong parameters */
+
+/* A word that a query parameter takes; the parser's type is that of the field it fills. */
+#define PARSE_WORD(req, name, parse, field) \
+	((req)->param(req, name) && (parse)((req)->param(req, name), field) < 0 ? (name) : NULL)
+
+static int reply_bad_value(const struct http_request *req, const char *name, struct http_reply *ret)
+{
+	return http_reply_error(ret, 400, "'%s' is not a value of parameter '%s'",
+				req->param(req, name), name);
+}
+
+/* 1: the request may go on; else the answer is made (0) or could not be made (-errno). known NULL: any parameter. */
+static int api_check(struct api *a, const struct http_request *req, const char *const *known,
+		     struct http_reply *ret)
+{
+	const char *unknown = known ? req->unknown_param(req, known) : NULL;
+	const char *why = a->observer.not_ready(a->observer.data);
+
+	if (unknown)
+		return http_reply_error(ret, 400, "unknown parameter '%s'", unknown);
+	if (why)
+		return http_reply_error(ret, 503, "not ready: %s", why);
+	return 1;
+}
+
+/*
+ * The rows that match, borrowed from the list: free items only. The list itself is kept for the next request.
+ */
+static int list_view(const struct destination_list *list, const struct selection *s,
+		     struct destination_list *ret)
+{
+	struct destination *items = calloc(list->n + 1, sizeof(*items));
+	size_t n = 0;
+
+	if (!items)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->n; i++) {
+		if (selection_matches(s, &list->items[i]))
+			items[n++] = list->items[i];
+	}
+	*ret = *list;
+	ret->items = items;
+	ret->n = n;
+	ret->capacity = n;
+	return 0;
+}
+
+/* Pages */
+
+static int page_index(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	(void)req;
+	(void)data;
+	return reply_text(ret, 200,
+			  "egress-agent\n"
+			  "\n"
+			  "/metrics              for Prometheus\n"
+			  "/api/v1/destinations  what is called from this node (JSON)\n"
+			  "/api/v1/config        Istio objects for it (YAML)\n"
+			  "/healthz              the process is alive\n"
+			  "/readyz               the programs are attached\n");
+}
+
+static int page_healthz(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	(void)req;
+	(void)data;
+	return reply_text(ret, 200, "ok\n");
+}
+
+static int page_readyz(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	struct api *a = data;
+	const char *why = a->observer.not_ready(a->observer.data);
+
+	(void)req;
+	return why ? http_reply_error(ret, 503, "not ready: %s", why)
+		   : reply_text(ret, 200, "ok\n");
+}
+
+static int page_metrics(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	const struct destination_list *list;
+	struct api *a = data;
+	/* Exporters take any parameter: a scrape configuration may add some. */
+	int r = api_check(a, req, NULL, ret);
+
+	if (r <= 0)
+		return r;
+	r = api_list(a, &list);
+	if (r < 0)
+		return r;
+	r = metrics_from_list(list, a->observer.health(a->observer.data), &ret->body, &ret->size);
+	if (r == 0)
+		ret->content_type = TYPE_METRICS;
+	return r;
+}
+
+static const char *destinations_params(const struct http_request *req, struct selection *s)
+{
+	const char *bad = NULL;
+
+	*s = SELECTION_DEFAULT;
+	s->ns = req->param(req, "namespace");
+	s->workload = req->param(req, "workload");
+	s->host = req->param(req, "host");
+	bad = PARSE_WORD(req, "visibility", model_visibility_parse, &s->visibility);
+	if (!bad)
+		bad = PARSE_WORD(req, "registry", model_registry_parse, &s->registry);
+	if (!bad)
+		bad = PARSE_WORD(req, "scope", model_scope_parse, &s->scope);
+	return bad;
+}
+
+static int page_destinations(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	/* sort is for people: the order of the JSON is part of its contract. */
+	static const char *const known[] = {"namespace", "workload", "host", "visibility",
+					    "registry",  "scope",    "sort", NULL};
+	const struct destination_list *list;
+	struct destination_list view;
+	struct selection selection;
+	struct api *a = data;
+	const char *bad;
+	int r = api_check(a, req, known, ret);
+
+	if (r <= 0)
+		return r;
+	bad = destinations_params(req, &selection);
+	if (bad)
+		return reply_bad_value(req, bad, ret);
+	r = api_list(a, &list);
+	if (r == 0)
+		r = list_view(list, &selection, &view);
+	if (r < 0)
+		return r;
+	r = json_from_list(&view, &ret->body, &ret->size);
+	free(view.items);
+	if (r == 0)
+		ret->content_type = TYPE_JSON;
+	return r;
+}
+
+/* The value's place among words (NULL-terminated), -EINVAL if it is none of them. */
+static int word_index(const char *word, const char *const *words)
+{
+	for (int i = 0; words[i]; i++) {
+		if (strcmp(words[i], word) == 0)
+			return i;
+	}
+	return -EINVAL;
+}
+
+static int parse_api_version(const char *word, bool *ret_v1beta1)
+{
+	int i = word_index(word, (const char *const[]){"v1", "v1beta1", NULL});
+
+	*ret_v1beta1 = i == 1;
+	return i;
+}
+
+static int parse_config_scope(const char *word, bool *ret_mesh)
+{
+	int i = word_index(word, (const char *const[]){"namespace", "mesh", NULL});
+
+	*ret_mesh = i == 1;
+	return i;
+}
+
+static int parse_all(const char *word, bool *ret_only_unregistered)
+{
+	int i = word_index(word, (const char *const[]){"true", "false", NULL});
+
+	*ret_only_unregistered = i == 1;
+	return i;
+}
+
+static int parse_count(const char *word, uint32_t *ret)
+{
+	unsigned long n = strtoul(word, NULL, 10);
+	size_t digits = strspn(word, "0123456789");
+
+	if (digits == 0 || digits > 10 || word[digits] != '\0' || n > UINT32_MAX)
+		return -EINVAL;
+	*ret = (uint32_t)n;
+	return 0;
+}
+
+/* A namespace is an RFC 1123 label. */
+static int parse_namespace(const char *word, const char **ret)
+{
+	size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+	if (n == 0 || n > 63 || word[n] != '\0' || word[0] == '-' || word[n - 1] == '-')
+		return -EINVAL;
+	*ret = word;
+	return 0;
+}
+
+static const char *config_params(const struct http_request *req, struct istio_options *o)
+{
+	const char *bad = PARSE_WORD(req, "visibility", model_visibility_parse, &o->visibility);
+
+	if (!bad)
+		bad = PARSE_WORD(req, "api-version", parse_api_version, &o->v1beta1);
+	if (!bad)
+		bad = PARSE_WORD(req, "scope", parse_config_scope, &o->mesh_scope);
+	if (!bad)
+		bad = PARSE_WORD(req, "root-namespace", parse_namespace, &o->root_namespace);
+	if (!bad)
+		bad = PARSE_WORD(req, "min-connections", parse_count, &o->min_connections);
+	if (!bad)
+		bad = PARSE_WORD(req, "all", parse_all, &o->only_unregistered);
+	return bad;
+}
+
+/* libyaml writes no comments, so the one about what the plan leaves out is put before its text. */
+static int config_text(const struct istio_plan *plan, const struct istio_options *options,
+		       struct http_reply *ret)
+{
+	_cleanup_free_ char *yaml = NULL;
+	char note[128] = "";
+	size_t size, n = 0;
+	int r = yaml_from_plan(plan, options, &yaml, &size);
+
+	if (r < 0)
+		return r;
+	if (plan->n_notes)
+		n = (size_t)snprintf(note, sizeof(note),
+				     "# %zu destination%s left out or worth a look; "
+				     "run egress-agent generate to see why\n",
+				     plan->n_notes, plan->n_notes == 1 ? "" : "s");
+	ret->body = malloc(n + size + 1);
+	if (!ret->body)
+		return -ENOMEM;
+	memcpy(ret->body, note, n);
+	memcpy(ret->body + n, yaml, size);
+	ret->size = n + size;
+	ret->content_type = TYPE_YAML;
+	return 0;
+}
+
+static int config_reply(const struct destination_list *list, const struct selection *selection,
+			const struct istio_options *options, struct http_reply *ret)
+{
+	struct destination_list view;
+	struct istio_plan plan = {0};
+	int r = list_view(list, selection, &view);
+
+	if (r < 0)
+		return r;
+	r = istio_plan_make(&view, options, &plan);
+	if (r == 0)
+		r = config_text(&plan, options, ret);
+	istio_plan_done(&plan);
+	free(view.items);
+	return r;
+}
+
+static int page_config(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	static const char *const known[] = {
+		"visibility", "api-version", "scope",    "root-namespace", "min-connections",
+		"all",        "namespace",   "workload", "host",           NULL};
+	struct istio_options options = {.visibility = VISIBILITY_L4,
+					.root_namespace = "istio-system",
+					.min_connections = 1,
+					.only_unregistered = true};
+	struct selection selection = SELECTION_DEFAULT;
+	const struct destination_list *list;
+	struct api *a = data;
+	const char *bad;
+	int r = api_check(a, req, known, ret);
+
+	if (r <= 0)
+		return r;
+	bad = config_params(req, &options);
+	if (bad)
+		return reply_bad_value(req, bad, ret);
+	selection.ns = req->param(req, "namespace");
+	selection.workload = req->param(req, "workload");
+	selection.host = req->param(req, "host");
+	r = api_list(a, &list);
+	return r < 0 ? r : config_reply(list, &selection, &options, ret);
+}
+
+const struct http_route *api_routes(size_t *ret_n)
+{
+	static const struct http_route routes[] = {
+		{"/", page_index},
+		{"/metrics", page_metrics},
+		{"/healthz", page_healthz},
+		{"/readyz", page_readyz},
+		{"/api/v1/destinations", page_destinations},
+		{"/api/v1/config", page_config},
+	};
+
+	*ret_n = ARRAY_SIZE(routes);
+	return routes;
+}

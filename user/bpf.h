@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel side from user space: load, pin or adopt, attach, read. Owner of libbpf.
+ *
+ * Must not know: host names, JSON, HTTP. Numbers leave here as struct bpf_snapshot.
+ */
+#ifndef USER_BPF_H
+#define USER_BPF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "egress.h"
+
+struct bpf_options {
+	const char *cgroup; /* directory to attach to; NULL: load only (check) */
+	const char *pin;    /* bpffs directory that outlives the agent; NULL: nothing is pinned */
+	uint32_t max_destinations;
+	uint32_t max_hosts_per_workload;
+	uint16_t mesh_port;
+};
+
+struct bpf_agent;
+
+/*
+ * Open, load and attach. With pins of the same ABI the maps and links are adopted: programs are replaced in
+ * place and no count is lost (*ret_adopted). *ret_why (owned, may be NULL) is a phrase for the user on failure:
+ * -EPERM privilege, -EBUSY another agent holds the pins, -ENOTSUP kernel lacks something, -ENOENT pin path not bpffs.
+ */
+int bpf_agent_open(const struct bpf_options *options, struct bpf_agent **ret, bool *ret_adopted,
+		   char **ret_why);
+void bpf_agent_close(struct bpf_agent *a); /* pinned maps and links stay */
+
+/* Messages of libbpf and the verifier go to this callback (level: 0 warn, 1 info, 2 debug). */
+void bpf_set_log(void (*print)(int level, const char *text));
+
+/* fd of the event ring buffer for epoll; bpf_agent_events() calls back once per event. */
+int bpf_agent_event_fd(const struct bpf_agent *a);
+int bpf_agent_events(struct bpf_agent *a, void (*each)(const struct ea_event *e, void *data),
+		     void *data);
+
+/* One destination as the kernel counted it, CPUs already summed. */
+struct bpf_request_row {
+	uint32_t dest_id;
+	uint16_t code;
+	uint8_t method;
+	uint64_t count, first_byte_ns;
+};
+
+struct bpf_address_row {
+	uint32_t dest_id;
+	uint8_t addr[16];
+	uint64_t last_ns;
+};
+
+struct bpf_dest_row {
+	struct ea_dest_key key;
+	uint32_t id;
+	uint64_t first_ns;
+	struct ea_stats stats;
+};
+
+/* Everything at one moment; arrays sorted by id. Live connections' bytes are brought up to date first. */
+struct bpf_snapshot {
+	struct bpf_dest_row *dests;
+	size_t n_dests;
+	struct bpf_request_row *requests;
+	size_t n_requests;
+	struct bpf_address_row *addresses;
+	size_t n_addresses;
+	struct bpf_workload_row {
+		uint64_t cgroup_id;
+		uint32_t flags; /* enum ea_workload_flag */
+	} *workloads; /* sorted by cgroup_id */
+	size_t n_workloads;
+	uint64_t counters[EA_COUNT_MAX];
+	uint64_t since_ns, since_unix_ns; /* one moment on both clocks, the same for the maps' life */
+};
+
+int bpf_agent_snapshot(struct bpf_agent *a, struct bpf_snapshot *ret);
+void bpf_snapshot_done(struct bpf_snapshot *s);
+
+#endif

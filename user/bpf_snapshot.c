@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Read the maps into one struct bpf_snapshot.
+ *
+ * Order matters where counters depend on each other: a reader must never see the effect without the cause. Answers
+ * are read before requests, requests before the keys they belong to.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bpf.h"
+#include "bpf_agent.h"
+#include "util.h"
+
+/* Entries asked for per system call; a bucket that holds more makes it double. */
+#define BATCH 4096
+
+void bpf_dest_cache_done(struct bpf_agent *a)
+{
+	free(a->known);
+	a->known = NULL;
+	a->n_known = 0;
+}
+
+/* All of a hash map. Values of a per-CPU map stand n_cpus to an entry. */
+struct dump {
+	void *keys;
+	void *values;
+	size_t n;
+};
+
+static void dump_done(struct dump *d)
+{
+	free(d->keys);
+	free(d->values);
+}
+
+#define _cleanup_dump_ _cleanup_(dump_done)
+
+static size_t cpus(void)
+{
+	int n = libbpf_num_possible_cpus();
+
+	return n > 0 ? (size_t)n : 1;
+}
+
+static int dump_grow(struct dump *d, size_t room, size_t key_size, size_t value_size)
+{
+	void *keys = realloc(d->keys, room * key_size);
+	void *values;
+
+	if (!keys)
+		return -ENOMEM;
+	d->keys = keys;
+	values = realloc(d->values, room * value_size);
+	if (!values)
+		return -ENOMEM;
+	d->values = values;
+	return 0;
+}
+
+/* One system call's worth, behind what is there. 1: there is more; 0: that was all. */
+static int dump_batch(int fd, struct dump *d, size_t *room, size_t key_size, size_t value_size,
+		      void *place, bool first)
+{
+	__u32 n = BATCH;
+	int r;
+
+	while (*room < d->n + n) {
+		*room = MAX(*room * 2, d->n + n);
+		r = dump_grow(d, *room, key_size, value_size);
+		if (r)
+			return r;
+	}
+	n = (__u32)(*room - d->n);
+	r = bpf_map_lookup_batch(fd, first ? NULL : place, place, (char *)d->keys + d->n * key_size,
+				 (char *)d->values + d->n * value_size, &n, NULL);
+	if (r == -ENOSPC) {
+		*room *= 2;
+		r = dump_grow(d, *room, key_size, value_size);
+		return r ? r : 1;
+	}
+	if (r && r != -ENOENT)
+		return r;
+	d->n += n;
+	return r != -ENOENT;
+}
+
+static int dump_map(const struct bpf_map *map, struct dump *ret)
+{
+	bool percpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
+	size_t key_size = bpf_map__key_size(map), value_size = bpf_map__value_size(map), room = 0;
+	_cleanup_dump_ struct dump d = {};
+	_cleanup_free_ char *place = calloc(1, MAX(key_size, sizeof(__u32)));
+	size_t before;
+	bool first = true;
+	int r;
+
+	if (!place)
+		return -ENOMEM;
+	if (percpu)
+		value_size = (value_size + 7) / 8 * 8 * cpus();
+	do {
+		before = d.n;
+		r = dump_batch(bpf_map__fd(map), &d, &room, key_size, value_size, place, first);
+		first = first && d.n == before;
+	} while (r > 0);
+	if (r < 0)
+		return r;
+	ret->keys = TAKE_PTR(d.keys);
+	ret->values = TAKE_PTR(d.values);
+	ret->n = d.n;
+	return 0;
+}
+
+/* Run the iterator over all live sockets to its end; it prints nothing. */
+static int account_live(struct bpf_agent *a)
+{
+	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(a->iter));
+	char nothing[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	do {
+		n = read(fd, nothing, sizeof(nothing));
+	} while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	return n < 0 ? -errno : 0;
+}
+
+static void stats_sum(struct ea_stats *sum, const struct ea_stats *one)
+{
+	sum->opened += one->opened;
+	sum->closed += one->closed;
+	sum->failed += one->failed;
+	sum->sent += one->sent;
+	sum->received += one->received;
+	sum->requests += one->requests;
+	sum->request_bytes += one->request_bytes;
+	sum->response_bytes += one->response_bytes;
+	sum->last_ns = MAX(sum->last_ns, one->last_ns);
+	sum->facts |= one->facts;
+}
+
+static int compare_request(const void *x, const void *y)
+{
+	const struct bpf_request_row *a = x, *b = y;
+
+	if (a->dest_id != b->dest_id)
+		return a->dest_id < b->dest_id ? -1 : 1;
+	if (a->code != b->code)
+		return a->code < b->code ? -1 : 1;
+	return (a->method > b->method) - (a->method < b->method);
+}
+
+static int read_requests(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	_cleanup_dump_ struct dump d = {};
+	size_t n_cpus = cpus();
+	int r = dump_map(a->skel->maps.ea_requests, &d);
+
+	if (r)
+		return r;
+	s->requests = calloc(MAX(d.n, 1u), sizeof(*s->requests));
+	if (!s->requests)
+		return -ENOMEM;
+	for (size_t i = 0; i < d.n; i++) {
+		const struct ea_request_key *key = (struct ea_request_key *)d.keys + i;
+		const struct ea_request_stats *v = (struct ea_request_stats *)d.values + i * n_cpus;
+		struct bpf_request_row *row = &s->requests[i];
+
+		*row = (struct bpf_request_row){
+			.dest_id = key->dest_id, .code = key->code, .method = key->method};
+		for (size_t cpu = 0; cpu < n_cpus; cpu++) {
+			row->count += v[cpu].count;
+			row->first_byte_ns += v[cpu].first_byte_ns;
+		}
+	}
+	s->n_requests = d.n;
+	qsort(s->requests, s->n_requests, sizeof(*s->requests), compare_request);
+	return 0;
+}
+
+struct stats_row {
+	__u32 id;
+	struct ea_stats stats;
+};
+
+static int compare_stats(const void *x, const void *y)
+{
+	const struct stats_row *a = x, *b = y;
+
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+static int read_stats(struct bpf_agent *a, struct stats_row **ret, size_t *ret_n)
+{
+	_cleanup_dump_ struct dump d = {};
+	_cleanup_free_ struct stats_row *rows = NULL;
+	size_t n_cpus = cpus();
+	int r = dump_map(a->skel->maps.ea_stats, &d);
+
+	if (r)
+		return r;
+	rows = calloc(MAX(d.n, 1u), sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	for (size_t i = 0; i < d.n; i++) {
+		rows[i].id = ((__u32 *)d.keys)[i];
+		for (size_t cpu = 0; cpu < n_cpus; cpu++)
+			stats_sum(&rows[i].stats, (struct ea_stats *)d.values + i * n_cpus + cpu);
+	}
+	qsort(rows, d.n, sizeof(*rows), compare_stats);
+	*ret = TAKE_PTR(rows);
+	*ret_n = d.n;
+	return 0;
+}
+
+static int compare_dest(const void *x, const void *y)
+{
+	const struct bpf_dest_row *a = x, *b = y;
+
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+/* The overflow has no key of its own in the kernel. */
+static void overflow_row(struct bpf_dest_row *row, uint64_t since_ns)
+{
+	*row = (struct bpf_dest_row){
+		.id = EA_DEST_OVERFLOW, .first_ns = since_ns, .key.source = EA_SOURCE_OTHER};
+}
+
+/* Keys by id, if the kernel made new ones since the last time. */
+static int refresh_known(struct bpf_agent *a, const struct ea_state *state)
+{
+	_cleanup_dump_ struct dump d = {};
+	struct bpf_dest_row *rows;
+	int r;
+
+	if (a->known && a->known_next_id == state->next_id)
+		return 0;
+	r = dump_map(a->skel->maps.ea_dests, &d);
+	if (r)
+		return r;
+	rows = calloc(d.n + 1, sizeof(*rows));
+	if (!rows)
+		return -ENOMEM;
+	overflow_row(&rows[0], state->since_ns);
+	for (size_t i = 0; i < d.n; i++) {
+		const struct ea_dest *v = (struct ea_dest *)d.values + i;
+
+		rows[i + 1].key = ((struct ea_dest_key *)d.keys)[i];
+		rows[i + 1].id = v->id;
+		rows[i + 1].first_ns = v->first_ns;
+	}
+	qsort(rows, d.n + 1, sizeof(*rows), compare_dest);
+	free(a->known);
+	a->known = rows;
+	a->n_known = d.n + 1;
+	/* An id is taken before its key is inserted: only a later look can be sure to have it. */
+	a->known_next_id = d.n == state->dests ? state->next_id : 0;
+	return 0;
+}
+
+/* Both sides are sorted by id: keys with their numbers. A destination without numbers has nothing to show yet. */
+static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n, struct bpf_snapshot *s)
+{
+	size_t at = 0;
+
+	s->dests = calloc(MAX(n, 1u), sizeof(*s->dests));
+	if (!s->dests)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		while (at < a->n_known && a->known[at].id < stats[i].id)
+			at++;
+		if (at == a->n_known)
+			break;
+		if (a->known[at].id != stats[i].id)
+			continue;
+		s->dests[s->n_dests] = a->known[at];
+		s->dests[s->n_dests++].stats = stats[i].stats;
+	}
+	return 0;
+}
+
+static int read_dests(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	_cleanup_free_ struct stats_row *stats = NULL;
+	struct ea_state state;
+	__u32 zero = 0;
+	size_t n;
+	int r = read_stats(a, &stats, &n);
+
+	if (!r)
+		r = bpf_map_lookup_elem(bpf_map__fd(a->skel->maps.ea_state), &zero, &state);
+	if (!r)
+		r = refresh_known(a, &state);
+	if (r)
+		return r;
+	s->since_ns = state.since_ns;
+	s->since_unix_ns = state.since_unix_ns;
+	return join(a, stats, n, s);
+}
+
+static int compare_address(const void *x, const void *y)
+{
+	const struct bpf_address_row *a = x, *b = y;
+
+	if (a->dest_id != b->dest_id)
+		return a->dest_id < b->dest_id ? -1 : 1;
+	return memcmp(a->addr, b->addr, sizeof(a->addr));
+}
+
+static int read_addresses(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	_cleanup_dump_ struct dump d = {};
+	int r = dump_map(a->skel->maps.ea_addrs, &d);
+
+	if (r)
+		return r;
+	s->addresses = calloc(MAX(d.n, 1u), sizeof(*s->addresses));
+	if (!s->addresses)
+		return -ENOMEM;
+	for (size_t i = 0; i < d.n; i++) {
+		const struct ea_addr_key *key = (struct ea_addr_key *)d.keys + i;
+
+		s->addresses[i].dest_id = key->dest_id;
+		memcpy(s->addresses[i].addr, key->addr, sizeof(key->addr));
+		s->addresses[i].last_ns = ((__u64 *)d.values)[i];
+	}
+	s->n_addresses = d.n;
+	qsort(s->addresses, d.n, sizeof(*s->addresses), compare_address);
+	return 0;
+}
+
+static int compare_workload(const void *x, const void *y)
+{
+	const struct bpf_workload_row *a = x, *b = y;
+
+	return (a->cgroup_id > b->cgroup_id) - (a->cgroup_id < b->cgroup_id);
+}
+
+static int read_workloads(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	_cleanup_dump_ struct dump d = {};
+	int r = dump_map(a->skel->maps.ea_workloads, &d);
+
+	if (r)
+		return r;
+	s->workloads = calloc(MAX(d.n, 1u), sizeof(*s->workloads));
+	if (!s->workloads)
+		return -ENOMEM;
+	for (size_t i = 0; i < d.n; i++)
+		s->workloads[i] = (struct bpf_workload_row){
+			.cgroup_id = ((__u64 *)d.keys)[i],
+			.flags = ((struct ea_workload *)d.values)[i].flags,
+		};
+	s->n_workloads = d.n;
+	qsort(s->workloads, d.n, sizeof(*s->workloads), compare_workload);
+	return 0;
+}
+
+static int read_counters(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	size_t n_cpus = cpus();
+	_cleanup_free_ __u64 *values = calloc(n_cpus, sizeof(*values));
+
+	if (!values)
+		return -ENOMEM;
+	for (__u32 i = 0; i < EA_COUNT_MAX; i++) {
+		int r = bpf_map_lookup_elem(bpf_map__fd(a->skel->maps.ea_counters), &i, values);
+
+		if (r)
+			return r;
+		for (size_t cpu = 0; cpu < n_cpus; cpu++)
+			s->counters[i] += values[cpu];
+	}
+	return 0;
+}
+
+int bpf_agent_snapshot(struct bpf_agent *a, struct bpf_snapshot *ret)
+{
+	static int (*const steps[])(struct bpf_agent *, struct bpf_snapshot *) = {
+		read_requests, read_dests, read_addresses, read_workloads, read_counters,
+	};
+	struct bpf_snapshot s = {};
+	int r = account_live(a);
+
+	for (size_t i = 0; !r && i < ARRAY_SIZE(steps); i++)
+		r = steps[i](a, &s);
+	if (r) {
+		bpf_snapshot_done(&s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void bpf_snapshot_done(struct bpf_snapshot *s)
+{
+	free(s->dests);
+	free(s->requests);
+	free(s->addresses);
+	free(s->workloads);
+	*s = (struct bpf_snapshot){};
+}

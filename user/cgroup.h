@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cgroup v2 paths: where the hierarchy is mounted, which path an id has, and what to call it.
+ *
+ * Must not know: Kubernetes objects (kube.c will name pods), destinations.
+ */
+#ifndef CGROUP_H
+#define CGROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* First cgroup2 mount in mounts (a /proc/self/mounts text file). -ENOENT if there is none. */
+int cgroup_find_mount(const char *mounts, char **ret_dir);
+
+/* 0 if dir is a cgroup v2 directory; -ENOENT, -ENOTDIR, or -ENOTSUP if it is not on cgroup2. */
+int cgroup_check(const char *dir);
+
+/* Inode of the directory = cgroup id as BPF sees it. */
+int cgroup_id(const char *dir, uint64_t *ret);
+
+struct cgroup_name {
+	char *path;     /* below the mount, starts with '/'; "" when the cgroup is gone */
+	char *workload; /* systemd unit, container id shortened to 12, or the directory's own name; "cgroup-<id>" when gone */
+	char *pod; /* path of the pod (or of the parent): containers that share it share a network and a sidecar */
+};
+
+void cgroup_name_done(struct cgroup_name *n);
+
+/*
+ * Names by id, found by walking the tree below `root` and kept after the directory is gone.
+ * Bounded: CGROUP_CACHE_MAX entries, the longest unused one goes first.
+ */
+#define CGROUP_CACHE_MAX 65536
+struct cgroup_cache;
+int cgroup_cache_new(const char *root, struct cgroup_cache **ret);
+void cgroup_cache_free(struct cgroup_cache *c);
+/* Walk now; call when an unknown id shows up. Returns the number of directories seen or -errno. */
+int cgroup_cache_refresh(struct cgroup_cache *c);
+/* Never NULL except without memory; walks the tree once if the id is unknown. Valid until the next call that walks. */
+const struct cgroup_name *cgroup_cache_get(struct cgroup_cache *c, uint64_t id);
+
+/* The cache's own health: names held, names given up for want of room, directories too deep, too many or too long. */
+struct cgroup_counts {
+	size_t names;
+	uint64_t evicted, skipped;
+};
+void cgroup_cache_counts(const struct cgroup_cache *c, struct cgroup_counts *ret);
+
+/* The naming rule itself, from a path below the mount. -EINVAL if path does not start with '/'. */
+int cgroup_name_from_path(const char *path, struct cgroup_name *ret);
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The agent's own health as metric families; see health.h. */
+#include "health.h"
+
+#include "util.h"
+
+#define FOLLOWED "egress_agent_flows_followed"
+#define FLOWS    "egress_agent_flows"
+#define UNPARSED "egress_agent_unparsed"
+#define LOST     "egress_agent_lost"
+#define FOLDED   "egress_agent_destinations_folded"
+
+/* By index, so that the table is complete; families stand together because enum ea_counter groups them. */
+static const struct {
+	const char *family, *label, *value;
+} counter_names[] = {
+	[EA_COUNT_FLOWS] = {FOLLOWED, NULL, NULL},
+	[EA_COUNT_TLS_NAMED] = {FLOWS, "outcome", "tls_named"},
+	[EA_COUNT_TLS_UNNAMED] = {FLOWS, "outcome", "tls_unnamed"},
+	[EA_COUNT_HTTP] = {FLOWS, "outcome", "http"},
+	[EA_COUNT_TCP] = {FLOWS, "outcome", "tcp"},
+	[EA_COUNT_SILENT] = {FLOWS, "outcome", "silent"},
+	[EA_COUNT_FAILED] = {FLOWS, "outcome", "failed"},
+	[EA_COUNT_INCOMPLETE] = {FLOWS, "outcome", "incomplete"},
+	[EA_COUNT_NOT_HTTP] = {UNPARSED, "reason", "not_http"},
+	[EA_COUNT_MALFORMED] = {UNPARSED, "reason", "malformed"},
+	[EA_COUNT_BUDGET] = {UNPARSED, "reason", "budget"},
+	[EA_COUNT_STEPS] = {UNPARSED, "reason", "steps"},
+	[EA_COUNT_GAP] = {UNPARSED, "reason", "gap"},
+	[EA_COUNT_PIPELINE] = {UNPARSED, "reason", "pipeline"},
+	[EA_COUNT_RESPONSE_LOST] = {UNPARSED, "reason", "response_lost"},
+	[EA_COUNT_RESPONSE_RACE] = {UNPARSED, "reason", "response_race"},
+	[EA_COUNT_DEST_FOLDED] = {FOLDED, NULL, NULL},
+	[EA_COUNT_DEST_OVERFLOW] = {LOST, "reason", "destination_overflow"},
+	[EA_COUNT_NO_FLOW_MEMORY] = {LOST, "reason", "no_flow_memory"},
+	[EA_COUNT_NO_PARSE_MEMORY] = {LOST, "reason", "no_parse_memory"},
+	[EA_COUNT_NO_STATS] = {LOST, "reason", "no_stats"},
+	[EA_COUNT_NO_EVENT] = {LOST, "reason", "no_event"},
+	[EA_COUNT_LOAD_FAILED] = {LOST, "reason", "load_failed"},
+};
+_Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every counter");
+
+#define SNAPSHOTS         "egress_agent_snapshots"
+#define SNAPSHOT_FAILURES "egress_agent_snapshot_failures"
+#define SNAPSHOT_SECONDS  "egress_agent_snapshot_duration_seconds"
+#define CGROUPS_EVICTED   "egress_agent_cgroup_names_evicted"
+#define CGROUPS_SKIPPED   "egress_agent_cgroups_skipped"
+#define HTTP_CUT          "egress_agent_http_connections_cut"
+#define HTTP_TOO_MUCH     "egress_agent_http_replies_refused"
+#define MAP_ENTRIES       "egress_agent_map_entries"
+#define MAP_CAPACITY      "egress_agent_map_capacity"
+#define RESIDENT          "process_resident_memory_bytes"
+#define CPU_SECONDS       "process_cpu_seconds"
+
+static const struct health_help help[] = {
+	{FOLLOWED, "Client connections followed from their connect() on."},
+	{FLOWS, "Client connections by what their first bytes turned out to be."},
+	{UNPARSED,
+	 "Messages or connections given up on, by reason; their bytes are still counted."},
+	{FOLDED, "Connections or requests counted under host ~other for want of room."},
+	{LOST, "Connections, packets or counts lost in the kernel, by reason."},
+	{SNAPSHOTS, "Snapshots taken of the kernel's maps."},
+	{SNAPSHOT_FAILURES, "Snapshots that could not be taken."},
+	{SNAPSHOT_SECONDS, "How long the last snapshot of the kernel's maps took."},
+	{CGROUPS_EVICTED, "Names of cgroups forgotten for want of room."},
+	{CGROUPS_SKIPPED, "Cgroup directories not looked at because they are too deep, too many or "
+			  "their path too long."},
+	{HTTP_CUT, "HTTP connections closed by the agent, by reason."},
+	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held too much memory."},
+	{MAP_ENTRIES, "Entries in a table of the agent."},
+	{MAP_CAPACITY, "Entries that a table of the agent has room for."},
+	{RESIDENT, "Resident memory size in bytes."},
+	{CPU_SECONDS, "Total user and system CPU time spent in seconds."},
+	{NULL, NULL},
+};
+
+static void add_counter(struct health *h, const char *family, const char *label, const char *value,
+			uint64_t count)
+{
+	if (h->view.n_counters < ARRAY_SIZE(h->counters))
+		h->counters[h->view.n_counters++] = (struct health_counter){family, label, value,
+									    count};
+}
+
+static void add_gauge(struct health *h, const char *family, const char *label, const char *value,
+		      double number)
+{
+	if (h->view.n_gauges < ARRAY_SIZE(h->gauges))
+		h->gauges[h->view.n_gauges++] = (struct health_gauge){family, label, value, number};
+}
+
+void health_fill(const struct health_input *in, struct health *ret)
+{
+	struct health *h = ret;
+
+	*h = (struct health){.view = {.version = in->version,
+				      .start_unix_ms = in->start_unix_ms,
+				      .counters = h->counters,
+				      .gauges = h->gauges,
+				      .help = help}};
+	for (size_t i = 0; i < EA_COUNT_MAX; i++)
+		add_counter(h, counter_names[i].family, counter_names[i].label,
+			    counter_names[i].value, in->counters[i]);
+	add_counter(h, SNAPSHOTS, NULL, NULL, in->snapshots);
+	add_counter(h, SNAPSHOT_FAILURES, NULL, NULL, in->snapshot_failures);
+	add_counter(h, CGROUPS_EVICTED, NULL, NULL, in->cgroups.evicted);
+	add_counter(h, CGROUPS_SKIPPED, NULL, NULL, in->cgroups.skipped);
+	add_counter(h, HTTP_CUT, "reason", "crowded", in->http.crowded);
+	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
+	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
+	add_counter(h, CPU_SECONDS, NULL, NULL, (uint64_t)in->usage.cpu_seconds);
+	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
+	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);
+	for (size_t i = 0; i < in->n_maps; i++)
+		add_gauge(h, MAP_ENTRIES, "map", in->maps[i].map, (double)in->maps[i].entries);
+	for (size_t i = 0; i < in->n_maps; i++) {
+		if (in->maps[i].capacity)
+			add_gauge(h, MAP_CAPACITY, "map", in->maps[i].map,
+				  (double)in->maps[i].capacity);
+	}
+}

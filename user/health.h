@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's own health as metric families: which counter of the data plane has which name, label and help.
+ *
+ * Owns: the one table from enum ea_counter to names. Must not know: where numbers come from, how they are printed.
+ */
+#ifndef HEALTH_H
+#define HEALTH_H
+
+#include "bpf.h"
+#include "cgroup.h"
+#include "http.h"
+#include "metrics.h"
+#include "node.h"
+
+#define HEALTH_MAPS_MAX 8
+
+/* Everything there is to say about the agent at one moment. */
+struct health_input {
+	const char *version;
+	uint64_t start_unix_ms;
+	uint64_t counters[EA_COUNT_MAX];
+	struct health_map {
+		const char *map;
+		uint64_t entries;
+		uint64_t capacity; /* 0: not known, no line */
+	} maps[HEALTH_MAPS_MAX];
+	size_t n_maps;
+	uint64_t snapshots, snapshot_failures;
+	double snapshot_seconds; /* the last one took so long */
+	struct cgroup_counts cgroups;
+	struct http_counts http;
+	struct node_usage usage;
+};
+
+/* The lines, in fixed room: pointers in `view` lead into the struct itself, so it must stay where it is. */
+struct health {
+	struct agent_health view;
+	struct health_counter counters[EA_COUNT_MAX + 16];
+	struct health_gauge gauges[2 * HEALTH_MAPS_MAX + 8];
+};
+
+void health_fill(const struct health_input *in, struct health *ret);
+
+#endif

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One destination: ownership, order, counters, merging; and addresses as text.
+ *
+ * Owns: what a struct destination means. Must not know: lists (list.c), words (model_words.c), I/O.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "model.h"
+#include "util.h"
+
+/* The order here is the order of comparison. */
+static const size_t source_fields[] = {
+	offsetof(struct source, ns),
+	offsetof(struct source, workload),
+	offsetof(struct source, workload_kind),
+	offsetof(struct source, canonical_service),
+	offsetof(struct source, canonical_revision),
+	offsetof(struct source, app),
+	offsetof(struct source, version),
+};
+#define SOURCE_FIELDS	      ARRAY_SIZE(source_fields)
+#define SOURCE_CONTRACT_FIELDS 2 /* namespace and workload come before the host in the contract's order */
+_Static_assert(sizeof(struct source) == SOURCE_FIELDS * sizeof(char *), "every field is listed");
+
+static char **source_field(struct source *s, size_t i)
+{
+	return (char **)((char *)s + source_fields[i]);
+}
+
+static const char *source_text(const struct source *s, size_t i)
+{
+	return *(char *const *)((const char *)s + source_fields[i]);
+}
+
+void source_done(struct source *s)
+{
+	for (size_t i = 0; i < SOURCE_FIELDS; i++)
+		free(*source_field(s, i));
+	*s = (struct source){0};
+}
+
+int source_copy(const struct source *from, struct source *ret)
+{
+	_cleanup_(source_done) struct source copy = {0};
+
+	for (size_t i = 0; i < SOURCE_FIELDS; i++) {
+		char *text = strdup(source_text(from, i));
+
+		if (!text)
+			return -ENOMEM;
+		*source_field(&copy, i) = text;
+	}
+	*ret = copy;
+	copy = (struct source){0};
+	return 0;
+}
+
+/* Fields from..to-1 only. */
+static int source_compare_fields(const struct source *a, const struct source *b, size_t from,
+				 size_t to)
+{
+	int order = 0;
+
+	for (size_t i = from; i < to && order == 0; i++)
+		order = strcmp(source_text(a, i), source_text(b, i));
+	return order;
+}
+
+int source_compare(const struct source *a, const struct source *b)
+{
+	return source_compare_fields(a, b, 0, SOURCE_FIELDS);
+}
+
+void destination_done(struct destination *d)
+{
+	source_done(&d->source);
+	free(d->host);
+	free(d->by_code);
+	*d = (struct destination){0};
+}
+
+uint64_t destination_active(const struct destination *d)
+{
+	return d->opened > d->closed ? d->opened - d->closed : 0;
+}
+
+bool destination_is_sum(const struct destination *d)
+{
+	return d->host[0] == '~';
+}
+
+int destination_compare(const struct destination *a, const struct destination *b)
+{
+	int order = source_compare_fields(&a->source, &b->source, 0, SOURCE_CONTRACT_FIELDS);
+
+	if (order == 0)
+		order = strcmp(a->host, b->host);
+	if (order == 0)
+		order = (a->port > b->port) - (a->port < b->port);
+	if (order == 0)
+		order = strcmp(model_protocol_name(a->protocol), model_protocol_name(b->protocol));
+	if (order == 0)
+		order = source_compare_fields(&a->source, &b->source, SOURCE_CONTRACT_FIELDS,
+					      SOURCE_FIELDS);
+	return order;
+}
+
+static int request_compare(const struct request_count *a, const struct request_count *b)
+{
+	if (a->code != b->code)
+		return a->code < b->code ? -1 : 1;
+	return (a->method > b->method) - (a->method < b->method);
+}
+
+static void request_add(struct request_count *into, const struct request_count *from)
+{
+	into->count = model_add(into->count, from->count);
+	into->first_byte_ns = model_add(into->first_byte_ns, from->first_byte_ns);
+}
+
+int destination_add_requests(struct destination *d, uint16_t code, enum ea_method method,
+			     uint64_t count, uint64_t first_byte_ns)
+{
+	struct request_count add = {code, (uint8_t)method, count, first_byte_ns};
+	struct request_count *grown;
+	size_t i = 0;
+
+	while (i < d->n_by_code && request_compare(&d->by_code[i], &add) < 0)
+		i++;
+	if (i < d->n_by_code && request_compare(&d->by_code[i], &add) == 0) {
+		request_add(&d->by_code[i], &add);
+		return 0;
+	}
+	grown = realloc(d->by_code, (d->n_by_code + 1) * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	memmove(grown + i + 1, grown + i, (d->n_by_code - i) * sizeof(*grown));
+	grown[i] = add;
+	d->by_code = grown;
+	d->n_by_code++;
+	return 0;
+}
+
+/* Both arrays in order into one new array, equal keys summed. */
+static int requests_merge(const struct destination *a, const struct destination *b,
+			  struct request_count **ret, size_t *ret_n)
+{
+	size_t i = 0, j = 0, n = 0;
+	struct request_count *all;
+
+	all = calloc(a->n_by_code + b->n_by_code + 1, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	while (i < a->n_by_code || j < b->n_by_code) {
+		int order = i == a->n_by_code	? 1
+			    : j == b->n_by_code ? -1
+						: request_compare(&a->by_code[i], &b->by_code[j]);
+
+		all[n] = order <= 0 ? a->by_code[i++] : b->by_code[j];
+		if (order == 0)
+			request_add(&all[n], &b->by_code[j]);
+		if (order >= 0)
+			j++;
+		n++;
+	}
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
+/* Latest first; the bytes decide between equal times, so that the order of arrival never matters. */
+static bool address_before(const struct address *a, const struct address *b)
+{
+	if (a->last_ms != b->last_ms)
+		return a->last_ms > b->last_ms;
+	return memcmp(a->ip, b->ip, sizeof(a->ip)) < 0;
+}
+
+void destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms)
+{
+	struct address add = {.last_ms = last_ms};
+	size_t i, n = d->n_addresses;
+
+	memcpy(add.ip, ip, sizeof(add.ip));
+	for (i = 0; i < n && memcmp(d->addresses[i].ip, ip, sizeof(add.ip)) != 0; i++)
+		;
+	if (i < n) {
+		add.last_ms = MAX(last_ms, d->addresses[i].last_ms);
+		memmove(&d->addresses[i], &d->addresses[i + 1], (n - i - 1) * sizeof(add));
+		n--;
+	}
+	for (i = 0; i < n && address_before(&d->addresses[i], &add); i++)
+		;
+	if (i == MODEL_ADDRESSES_MAX)
+		return;
+	if (n == MODEL_ADDRESSES_MAX)
+		n--;
+	memmove(&d->addresses[i + 1], &d->addresses[i], (n - i) * sizeof(add));
+	d->addresses[i] = add;
+	d->n_addresses = n + 1;
+}
+
+/* 0 is "not known", not the year 1970. */
+static uint64_t time_first(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a | b;
+	return MIN(a, b);
+}
+
+static void destination_merge_facts(struct destination *into, const struct destination *from)
+{
+	into->name_source = MIN(into->name_source, from->name_source);
+	into->internal = into->internal && from->internal;
+	into->visibility = MAX(into->visibility, from->visibility);
+	into->registry = MAX(into->registry, from->registry);
+	into->interception = MAX(into->interception, from->interception);
+	into->tls_versions |= from->tls_versions;
+	into->alpn |= from->alpn;
+	into->ech |= from->ech;
+	into->tls_origination |= from->tls_origination;
+	into->findings |= from->findings;
+	into->first_ms = time_first(into->first_ms, from->first_ms);
+	into->last_ms = MAX(into->last_ms, from->last_ms);
+}
+
+static void destination_merge_counters(struct destination *into, const struct destination *from)
+{
+	into->opened = model_add(into->opened, from->opened);
+	into->closed = model_add(into->closed, from->closed);
+	into->failed = model_add(into->failed, from->failed);
+	into->sent = model_add(into->sent, from->sent);
+	into->received = model_add(into->received, from->received);
+	into->requests = model_add(into->requests, from->requests);
+	into->request_bytes = model_add(into->request_bytes, from->request_bytes);
+	into->response_bytes = model_add(into->response_bytes, from->response_bytes);
+}
+
+int destination_merge(struct destination *into, const struct destination *from)
+{
+	struct request_count *all;
+	size_t n;
+	int r;
+
+	if (from->n_by_code) {
+		r = requests_merge(into, from, &all, &n);
+		if (r < 0)
+			return r;
+		free(into->by_code);
+		into->by_code = all;
+		into->n_by_code = n;
+	}
+	destination_merge_facts(into, from);
+	destination_merge_counters(into, from);
+	for (size_t i = 0; i < from->n_addresses; i++)
+		destination_add_address(into, from->addresses[i].ip, from->addresses[i].last_ms);
+	return 0;
+}
+
+static const uint8_t address_mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+const char *address_format(const uint8_t ip[16], char *buf, size_t size)
+{
+	bool v4 = memcmp(ip, address_mapped, sizeof(address_mapped)) == 0;
+
+	if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? ip + 12 : ip, buf, (socklen_t)size) && size)
+		buf[0] = '\0';
+	return buf;
+}
+
+int address_parse(const char *text, uint8_t ret_ip[16])
+{
+	uint8_t ip[16];
+
+	if (inet_pton(AF_INET, text, ip + 12) == 1)
+		memcpy(ip, address_mapped, sizeof(address_mapped));
+	else if (inet_pton(AF_INET6, text, ip) != 1)
+		return -EINVAL;
+	memcpy(ret_ip, ip, sizeof(ip));
+	return 0;
+}

@@ -1,0 +1,730 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Options, see opt.h.
+ *
+ * Owns: the four levels a value can come from, and every message about wrong usage.
+ * Must not know: what any option means; YAML (yaml.c reads the file), terminals.
+ */
+#include "opt.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "log.h"
+#include "util.h"
+#include "yaml.h"
+
+/* Longest name of an option, so that the environment's form of it fits a buffer. */
+#define OPT_NAME_MAX 64
+#define OPT_ENV      "EGRESS_AGENT_"
+/* Durations beyond ten thousand days are typing errors; the product still fits in 64 bits. */
+#define OPT_DURATION_MAX_MS (10000ull * 24 * 3600 * 1000)
+/* getopt_long's value of the option with index 0; above every short name. */
+#define OPT_VAL_FIRST 256
+
+/* Where a value came from. A higher level is never overwritten by a lower one. */
+enum opt_level { LEVEL_NONE, LEVEL_DEFAULT, LEVEL_FILE, LEVEL_ENV, LEVEL_ARGS };
+
+struct opt_state {
+	enum opt_level level; /* of what the option's target holds */
+	bool in_file;
+};
+
+/* One parse of one command's options. */
+struct opt_parse {
+	const struct command *command;
+	char *target;            /* the command's options struct; owned */
+	struct opt_state *state; /* one per option; owned */
+	char **arena;            /* strings the target points to; owned */
+	size_t n_arena;
+	const char *config;
+	bool help;
+};
+
+/* Set by opt_dispatch(): whose options share a file and an environment with the command's own. */
+static const struct command *const *known_commands;
+static size_t n_known_commands;
+
+static int opt_usage(const struct command *command, const char *fmt, ...) _printf_(2, 3);
+static int opt_usage(const struct command *command, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_fail("%s: %s; see 'egress-agent %s --help'", command->name, text, command->name);
+	return EXIT_USAGE;
+}
+
+static int opt_no_memory(const struct command *command)
+{
+	log_fail("%s: out of memory", command->name);
+	return EXIT_CANNOT;
+}
+
+static void opt_parse_done(struct opt_parse *p)
+{
+	for (size_t i = 0; i < p->command->n_opts && p->target; i++)
+		if (p->command->opts[i].type == OPT_LIST)
+			free(((struct opt_list *)(p->target + p->command->opts[i].offset))->items);
+	for (size_t i = 0; i < p->n_arena; i++)
+		free(p->arena[i]);
+	free(p->arena);
+	free(p->state);
+	free(p->target);
+}
+
+/* A copy that lives as long as the options struct; NULL when memory is out. */
+static const char *opt_keep(struct opt_parse *p, const char *text)
+{
+	char **grown = realloc(p->arena, (p->n_arena + 1) * sizeof(*grown));
+
+	if (!grown)
+		return NULL;
+	p->arena = grown;
+	grown[p->n_arena] = strdup(text);
+	return grown[p->n_arena] ? grown[p->n_arena++] : NULL;
+}
+
+/* Values as text */
+
+union opt_value {
+	const char *string;
+	uint32_t number;
+	uint64_t ms;
+	int choice;
+	bool flag;
+};
+
+/* Digits only: no sign, no space, no base. Advances *text behind them. */
+static int opt_parse_digits(const char **text, uint64_t max, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	if (!isdigit((unsigned char)**text))
+		return -EINVAL;
+	for (; isdigit((unsigned char)**text); (*text)++) {
+		value = value * 10 + (uint64_t)(**text - '0');
+		if (value > max)
+			return -ERANGE;
+	}
+	*ret = value;
+	return 0;
+}
+
+static int opt_parse_uint(const struct opt *opt, const char *text, union opt_value *ret)
+{
+	uint32_t max = opt->max ? opt->max : UINT32_MAX;
+	uint64_t value = 0;
+
+	if (opt_parse_digits(&text, max, &value) || *text || value < opt->min)
+		return -EINVAL;
+	ret->number = (uint32_t)value;
+	return 0;
+}
+
+static int opt_parse_duration(const struct opt *opt, const char *text, union opt_value *ret)
+{
+	static const struct {
+		const char *word;
+		uint64_t ms;
+	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+	uint64_t value = 0;
+
+	if (opt_parse_digits(&text, OPT_DURATION_MAX_MS, &value))
+		return -EINVAL;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(text, units[i].word) != 0)
+			continue;
+		if (value > OPT_DURATION_MAX_MS / units[i].ms)
+			return -EINVAL;
+		/* 0 stands for "not given" there, so nobody may mean something by it. */
+		if (!value && opt->type == OPT_OPTIONAL_DURATION)
+			return -EINVAL;
+		ret->ms = value * units[i].ms;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int opt_count_choices(const struct opt *opt)
+{
+	int n = 0;
+
+	while (opt->choices[n])
+		n++;
+	return n;
+}
+
+static int opt_parse_choice(const struct opt *opt, const char *text, union opt_value *ret)
+{
+	for (int i = 0; opt->choices[i]; i++) {
+		if (strcmp(text, opt->choices[i]) == 0) {
+			ret->choice = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int opt_parse_flag(const char *text, union opt_value *ret)
+{
+	if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
+		return -EINVAL;
+	ret->flag = *text == 't';
+	return 0;
+}
+
+/* -EINVAL if text is no value of this option. */
+static int opt_parse_value(const struct opt *opt, const char *text, union opt_value *ret)
+{
+	switch (opt->type) {
+	case OPT_STRING:
+	case OPT_LIST:
+		ret->string = text;
+		return 0;
+	case OPT_UINT:
+		return opt_parse_uint(opt, text, ret);
+	case OPT_DURATION:
+	case OPT_OPTIONAL_DURATION:
+		return opt_parse_duration(opt, text, ret);
+	case OPT_CHOICE:
+		return opt_parse_choice(opt, text, ret);
+	case OPT_FLAG:
+	case OPT_FLAG_OFF:
+		return opt_parse_flag(text, ret);
+	}
+	return -EINVAL;
+}
+
+static void opt_join_choices(const struct opt *opt, const char *separator, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (int i = 0; opt->choices[i] && n < size; i++)
+		n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? separator : "",
+				      opt->choices[i]);
+}
+
+/* What a value of this option must be, for "'text' is not ...". */
+static void opt_describe(const struct opt *opt, char *buf, size_t size)
+{
+	char words[256];
+
+	switch (opt->type) {
+	case OPT_UINT:
+		snprintf(buf, size, "a number from %u to %u", opt->min,
+			 opt->max ? opt->max : UINT32_MAX);
+		return;
+	case OPT_DURATION:
+		snprintf(buf, size, "a duration (500ms, 10s, 5m, 24h, 7d)");
+		return;
+	case OPT_OPTIONAL_DURATION:
+		snprintf(buf, size, "a duration above 0 (500ms, 10s, 5m)");
+		return;
+	case OPT_CHOICE:
+		opt_join_choices(opt, ", ", words, sizeof(words));
+		snprintf(buf, size, "one of %s", words);
+		return;
+	default:
+		snprintf(buf, size, "true or false");
+	}
+}
+
+/* Storing */
+
+/* Options may share a target (--all and --only-unregistered): its state is that of the first one. */
+static struct opt_state *opt_slot(struct opt_parse *p, const struct opt *opt)
+{
+	const struct opt *first = p->command->opts;
+
+	while (first->offset != opt->offset)
+		first++;
+	return &p->state[first - p->command->opts];
+}
+
+static int opt_append(struct opt_list *list, const char *item)
+{
+	const char **grown = realloc(list->items, (list->n + 1) * sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	list->items = grown;
+	list->items[list->n++] = item;
+	return 0;
+}
+
+/* Store a value unless a higher level has stored one. Strings are copied unless they come from argv. */
+static int opt_store(struct opt_parse *p, const struct opt *opt, enum opt_level level,
+		     union opt_value value)
+{
+	struct opt_state *state = opt_slot(p, opt);
+	void *target = p->target + opt->offset;
+	enum opt_level before = state->level;
+
+	if (level < before)
+		return 0;
+	if ((opt->type == OPT_STRING || opt->type == OPT_LIST) && level != LEVEL_ARGS) {
+		value.string = opt_keep(p, value.string);
+		if (!value.string)
+			return -ENOMEM;
+	}
+	state->level = level;
+	switch (opt->type) {
+	case OPT_STRING:
+		*(const char **)target = value.string;
+		return 0;
+	case OPT_LIST:
+		if (level > before)
+			((struct opt_list *)target)->n = 0;
+		return opt_append(target, value.string);
+	case OPT_UINT:
+		*(uint32_t *)target = value.number;
+		return 0;
+	case OPT_DURATION:
+	case OPT_OPTIONAL_DURATION:
+		*(uint64_t *)target = value.ms;
+		return 0;
+	case OPT_CHOICE:
+		*(int *)target = value.choice;
+		return 0;
+	case OPT_FLAG:
+	case OPT_FLAG_OFF:
+		*(bool *)target = value.flag == (opt->type == OPT_FLAG);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static const struct opt *opt_find(const struct command *command, const char *name)
+{
+	for (size_t i = 0; i < command->n_opts; i++)
+		if (strcmp(command->opts[i].name, name) == 0)
+			return &command->opts[i];
+	return NULL;
+}
+
+/* Whether another command has this option and, unless text is NULL, takes this value for it. */
+static bool opt_is_elsewhere(const struct command *command, const char *name, const char *text)
+{
+	for (size_t i = 0; i < n_known_commands; i++) {
+		const struct opt *opt;
+		union opt_value ignored;
+
+		if (known_commands[i] == command)
+			continue;
+		opt = opt_find(known_commands[i], name);
+		if (opt && (!text || !opt_parse_value(opt, text, &ignored)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Parse and store. where names the origin for the message ("--sort", "EGRESS_AGENT_SORT", "FILE:3: sort").
+ * Returns 0 or an exit status.
+ */
+static int opt_set(struct opt_parse *p, const struct opt *opt, enum opt_level level,
+		   const char *where, const char *text)
+{
+	union opt_value value = {0};
+	char expected[320];
+
+	if (opt_parse_value(opt, text, &value) == 0)
+		return opt_store(p, opt, level, value) ? opt_no_memory(p->command) : 0;
+	if (level != LEVEL_ARGS && opt_is_elsewhere(p->command, opt->name, text))
+		return 0;
+	opt_describe(opt, expected, sizeof(expected));
+	return opt_usage(p->command, "%s: '%s' is not %s", where, text, expected);
+}
+
+/* The command line */
+
+static int opt_has_arg(const struct opt *opt)
+{
+	if (opt->type == OPT_OPTIONAL_DURATION)
+		return optional_argument;
+	return opt->type == OPT_FLAG || opt->type == OPT_FLAG_OFF ? no_argument : required_argument;
+}
+
+/* getopt_long's two tables; shorts has room for 3 characters an option and 4 more. */
+static void opt_tables(const struct command *command, struct option *longs, char *shorts)
+{
+	static const char *const colons[] = {
+		[no_argument] = "", [required_argument] = ":", [optional_argument] = "::"};
+	size_t n = command->n_opts;
+
+	shorts += sprintf(shorts, ":h");
+	for (size_t i = 0; i < n; i++) {
+		const struct opt *opt = &command->opts[i];
+		int has_arg = opt_has_arg(opt);
+
+		longs[i] = (struct option){opt->name, has_arg, NULL, OPT_VAL_FIRST + (int)i};
+		if (opt->short_name)
+			shorts += sprintf(shorts, "%c%s", opt->short_name, colons[has_arg]);
+	}
+	longs[n] = (struct option){"config", required_argument, NULL, OPT_VAL_FIRST + (int)n};
+	longs[n + 1] = (struct option){"help", no_argument, NULL, OPT_VAL_FIRST + (int)n + 1};
+}
+
+/* What getopt_long did not take: c is '?' or ':'. */
+static int opt_bad_word(const struct command *command, int c, char **argv)
+{
+	const char *word = argv[optind - 1];
+	int len = (int)strcspn(word, "=");
+
+	if (optopt && optopt < OPT_VAL_FIRST) /* a short one */
+		return opt_usage(command,
+				 c == ':' ? "option '-%c' needs a value" : "unknown option '-%c'",
+				 optopt);
+	if (c == ':')
+		return opt_usage(command, "option '%s' needs a value", word);
+	if (optopt)
+		return opt_usage(command, "option '%.*s' takes no value", len, word);
+	return opt_usage(command, "unknown option '%.*s'", len, word);
+}
+
+/* Take what getopt_long found: c is a short name or OPT_VAL_FIRST and an index. */
+static int opt_take(struct opt_parse *p, int c, const char *text)
+{
+	size_t n = p->command->n_opts, i = 0;
+	const struct opt *opt;
+	char where[OPT_NAME_MAX + 3];
+
+	if (c == 'h' || c == OPT_VAL_FIRST + (int)n + 1) {
+		p->help = true;
+		return 0;
+	}
+	if (c == OPT_VAL_FIRST + (int)n) {
+		p->config = text;
+		return 0;
+	}
+	while (c != OPT_VAL_FIRST + (int)i && c != p->command->opts[i].short_name)
+		i++;
+	opt = &p->command->opts[i];
+	if (!text)
+		text = opt->type == OPT_OPTIONAL_DURATION ? opt->optional_def : "true";
+	snprintf(where, sizeof(where), "--%s", opt->name);
+	return opt_set(p, opt, LEVEL_ARGS, where, text);
+}
+
+/* Returns 0 or an exit status; p->help if help was asked for. Operands stand from optind on. */
+static int opt_from_args(struct opt_parse *p, int argc, char **argv)
+{
+	const struct command *command = p->command;
+	_cleanup_free_ struct option *longs = calloc(command->n_opts + 3, sizeof(*longs));
+	_cleanup_free_ char *shorts = malloc(3 * command->n_opts + 4);
+	int status = 0, c;
+
+	if (!longs || !shorts)
+		return opt_no_memory(command);
+	opt_tables(command, longs, shorts);
+	opterr = 0;
+	optind = 0; /* glibc: start anew, as the unit tests do many times */
+	while (!status && !p->help && (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1)
+		status = c == '?' || c == ':' ? opt_bad_word(command, c, argv)
+					      : opt_take(p, c, optarg);
+	if (!status && !p->help && (size_t)(argc - optind) > command->max_operands)
+		status = opt_usage(command, "unexpected argument '%s'",
+				   argv[optind + (int)command->max_operands]);
+	return status;
+}
+
+/* The environment */
+
+/* NULL if not set or empty. */
+static const char *opt_env(const char *name, char *buf, size_t size)
+{
+	const char *value;
+
+	snprintf(buf, size, OPT_ENV "%s", name);
+	for (char *c = buf; *c; c++)
+		*c = (char)(*c == '-' ? '_' : toupper((unsigned char)*c));
+	value = getenv(buf);
+	return value && *value ? value : NULL;
+}
+
+static int opt_from_env_list(struct opt_parse *p, const struct opt *opt, const char *where,
+			     const char *value)
+{
+	_cleanup_free_ char *copy = strdup(value);
+	char *save = NULL;
+	int status = 0;
+
+	if (!copy)
+		return opt_no_memory(p->command);
+	for (char *item = strtok_r(copy, ",", &save); item && !status;
+	     item = strtok_r(NULL, ",", &save))
+		status = opt_set(p, opt, LEVEL_ENV, where, item);
+	return status;
+}
+
+static int opt_from_env(struct opt_parse *p)
+{
+	char name[sizeof(OPT_ENV) + OPT_NAME_MAX];
+	int status = 0;
+
+	for (size_t i = 0; i < p->command->n_opts && !status; i++) {
+		const struct opt *opt = &p->command->opts[i];
+		const char *value = opt_env(opt->name, name, sizeof(name));
+
+		if (!value)
+			continue;
+		if (opt->type == OPT_LIST)
+			status = opt_from_env_list(p, opt, name, value);
+		else
+			status = opt_set(p, opt, LEVEL_ENV, name, value);
+	}
+	if (!p->config)
+		p->config = opt_env("config", name, sizeof(name));
+	return status;
+}
+
+/* The file */
+
+static int opt_from_file_value(const char *key, const char *value, unsigned int line, void *data)
+{
+	struct opt_parse *p = data;
+	const struct opt *opt = opt_find(p->command, key);
+	char where[512];
+
+	if (!opt && opt_is_elsewhere(p->command, key, NULL))
+		return 0;
+	if (!opt)
+		return opt_usage(p->command, "%s:%u: unknown key '%s'", p->config, line, key);
+	if (opt->type != OPT_LIST && p->state[opt - p->command->opts].in_file)
+		return opt_usage(p->command, "%s:%u: '%s' takes one value", p->config, line, key);
+	p->state[opt - p->command->opts].in_file = true;
+	snprintf(where, sizeof(where), "%s:%u: %s", p->config, line, key);
+	return opt_set(p, opt, LEVEL_FILE, where, value);
+}
+
+static int opt_from_file(struct opt_parse *p)
+{
+	_cleanup_free_ char *why = NULL;
+	unsigned int line = 0;
+	int r;
+
+	if (!p->config)
+		return 0;
+	r = yaml_read_config(p->config, opt_from_file_value, p, &line, &why);
+	if (r >= 0) /* the callback's exit status */
+		return r;
+	if (r == -EINVAL)
+		return opt_usage(p->command, "%s:%u: %s", p->config, line,
+				 why ? why : "not a flat YAML mapping");
+	log_fail("%s: cannot read %s: %s; give --config a YAML file", p->command->name, p->config,
+		 why ? why : strerror(-r));
+	return EXIT_CANNOT;
+}
+
+static int opt_from_defaults(struct opt_parse *p)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < p->command->n_opts && !status; i++) {
+		const struct opt *opt = &p->command->opts[i];
+		union opt_value any = {0};
+
+		if (!opt->def)
+			continue;
+		if (opt->type == OPT_CHOICE && strcmp(opt->def, OPT_ANY) == 0) {
+			any.choice = opt_count_choices(opt);
+			opt_store(p, opt, LEVEL_DEFAULT, any);
+			continue;
+		}
+		status = opt_set(p, opt, LEVEL_DEFAULT, opt->name, opt->def);
+	}
+	return status;
+}
+
+/* Help */
+
+#define HELP_WIDTH  79
+#define HELP_COLUMN 26
+
+/* Print text from `column` on, where the cursor stands, and continue there; ends the line. */
+static void opt_print_wrapped(const char *text, int column)
+{
+	int at = column;
+
+	while (*text) {
+		int len = (int)strcspn(text, " ");
+
+		if (at > column && at + 1 + len > HELP_WIDTH) {
+			printf("\n%*s", column, "");
+			at = column;
+		}
+		at += printf("%s%.*s", at > column ? " " : "", len, text);
+		text += len;
+		text += strspn(text, " ");
+	}
+	printf("\n");
+}
+
+static void opt_print_row(const char *left, const char *text)
+{
+	int n = printf("%s", left);
+
+	if (n > HELP_COLUMN - 2)
+		n = printf("\n") - 1;
+	printf("%*s", HELP_COLUMN - n, "");
+	opt_print_wrapped(text, HELP_COLUMN);
+}
+
+static void opt_print_option(const struct opt *opt)
+{
+	char left[512], text[1024], words[256] = "", by_name[8] = "    ";
+	const char *arg = opt->arg ? opt->arg : "";
+	size_t n;
+
+	if (opt->short_name)
+		snprintf(by_name, sizeof(by_name), "-%c, ", opt->short_name);
+	if (opt->type == OPT_CHOICE)
+		opt_join_choices(opt, opt->arg ? ", " : "|", words, sizeof(words));
+	if (opt->type == OPT_CHOICE && !opt->arg)
+		arg = words;
+	if (opt->type == OPT_OPTIONAL_DURATION)
+		snprintf(left, sizeof(left), "  %s--%s[=%s]", by_name, opt->name, arg);
+	else
+		snprintf(left, sizeof(left), "  %s--%s%s%s", by_name, opt->name, *arg ? " " : "",
+			 arg);
+
+	n = (size_t)snprintf(text, sizeof(text), "%s", opt->help);
+	if (opt->type == OPT_CHOICE && opt->arg)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, ": %s", words);
+	if (opt->type == OPT_LIST)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "; repeatable");
+	if (opt->type == OPT_FLAG && opt->def && strcmp(opt->def, "true") == 0)
+		snprintf(text + n, sizeof(text) - n, " (default)");
+	else if (opt->def && *opt->def)
+		snprintf(text + n, sizeof(text) - n, " (default: %s)", opt->def);
+	opt_print_row(left, text);
+}
+
+static void opt_print_help(const struct command *command)
+{
+	char text[512];
+
+	printf("Usage: egress-agent %s%s%s\n\n", command->name, *command->usage ? " " : "",
+	       command->usage);
+	snprintf(text, sizeof(text), "%s.", command->summary);
+	text[0] = (char)toupper((unsigned char)text[0]);
+	opt_print_wrapped(text, 0);
+	printf("\nOptions:\n");
+	for (size_t i = 0; i < command->n_opts; i++)
+		opt_print_option(&command->opts[i]);
+	opt_print_row("      --config FILE", "read options from this YAML file (option: value)");
+	opt_print_row("  -h, --help", "print this help");
+	printf("\nEvery option can also stand in the --config file under its long name and in the\n"
+	       "environment as EGRESS_AGENT_<OPTION>. Command line, environment, file, default:\n"
+	       "the first one that has a value wins.\n");
+	if (command->example)
+		printf("\nExample:\n  %s\n", command->example);
+}
+
+/* Running */
+
+/* What was printed may still be in the buffer; a full disk or a closed pipe shows only now. */
+static int opt_finish(const char *name, int status)
+{
+	int r;
+
+	errno = 0;
+	r = fflush(stdout);
+	if ((r || ferror(stdout)) && status == EXIT_DONE) {
+		log_fail("%s: cannot write to standard output: %s; the output is not complete",
+			 name, errno ? strerror(errno) : "write error");
+		status = EXIT_CANNOT;
+	}
+	return status;
+}
+
+static int opt_gather(struct opt_parse *p, int argc, char **argv)
+{
+	int status = opt_from_args(p, argc, argv);
+
+	if (!status && !p->help)
+		status = opt_from_env(p);
+	if (!status && !p->help)
+		status = opt_from_file(p);
+	if (!status && !p->help)
+		status = opt_from_defaults(p);
+	return status;
+}
+
+int opt_main(const struct command *command, int argc, char **argv)
+{
+	_cleanup_(opt_parse_done) struct opt_parse p = {.command = command};
+	int status;
+
+	/* A reader that leaves (dump | head) must give an error to report, not a silent death. */
+	signal(SIGPIPE, SIG_IGN);
+	p.target = calloc(1, MAX(command->options_size, 1u));
+	p.state = calloc(MAX(command->n_opts, 1u), sizeof(*p.state));
+	if (!p.target || !p.state)
+		return opt_no_memory(command);
+	status = opt_gather(&p, argc, argv);
+	if (status)
+		return status;
+	if (p.help)
+		opt_print_help(command);
+	else
+		status = command->run(p.target, argv + optind, argc - optind);
+	return opt_finish(command->name, status);
+}
+
+/* A socket opened as descriptor 1 would get the output: hold the place with something that fails. */
+static void opt_guard_descriptors(void)
+{
+	static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+
+	for (int fd = 0; fd < (int)ARRAY_SIZE(modes); fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null", modes[fd]);
+}
+
+static int opt_print_commands(void)
+{
+	printf("Usage: egress-agent COMMAND [OPTION]...\n\n"
+	       "See what leaves the pods, name it, measure it, write the Istio configuration.\n\n"
+	       "Commands:\n");
+	for (size_t i = 0; i < n_known_commands; i++) {
+		printf("  %-10s ", known_commands[i]->name);
+		opt_print_wrapped(known_commands[i]->summary, 13);
+	}
+	printf("\n'egress-agent COMMAND --help' lists the options of a command.\n");
+	signal(SIGPIPE, SIG_IGN);
+	return opt_finish("help", EXIT_DONE);
+}
+
+int opt_dispatch(const struct command *const *commands, size_t n_commands, int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	opt_guard_descriptors();
+	known_commands = commands;
+	n_known_commands = n_commands;
+	if (!name) {
+		log_fail("no command given; see 'egress-agent --help'");
+		return EXIT_USAGE;
+	}
+	if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0)
+		return opt_print_commands();
+	if (strcmp(name, "--version") == 0)
+		name = "version";
+	for (size_t i = 0; i < n_commands; i++)
+		if (strcmp(commands[i]->name, name) == 0)
+			return opt_main(commands[i], argc - 1, argv + 1);
+	log_fail("unknown %s '%s'; see 'egress-agent --help'", *name == '-' ? "option" : "command",
+		 name);
+	return EXIT_USAGE;
+}
