@@ -82,8 +82,8 @@ $(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib -iquote bpf $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< \
 		$(B)/san/libmodules.a $(WRAP) $(LDLIBS) -lcmocka -o $@
 
-$(B)/test_bpf: tests/bpf/test_bpf.c tests/bpf/cases.h $(B)/egress.skel.h
-	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote bpf $(CFLAGS) -MMD -MP $< $(LDLIBS) -o $@
+$(B)/test_bpf: tests/bpf/test_bpf.c tests/bpf/cases.h $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 lint: $(B)/egress.skel.h ## clang-format, clang-tidy, shellcheck, spelling of the SPDX lines
 	@bash tests/lint.sh

@@ -7,11 +7,14 @@
  *   ea_egress   what the pod sends: ClientHello, request heads.
  *   ea_ingress  what it receives: answers' heads.
  *   ea_account  iterator over live sockets: brings their destinations' byte counts up to date.
+ *   ea_packets  the same for packets without sockets, in either direction: for captures and tests, run by
+ *		 BPF_PROG_TEST_RUN, and for nodes whose pods keep their sockets elsewhere. Not loaded by default.
  *
  * A decided flow costs one look-up in its socket's storage per packet.
  */
 #include "flow.h"
 #include "flow_http.h"
+#include "tuple.h"
 
 #define PASS 1
 
@@ -27,22 +30,14 @@ static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
 	f->phase = EA_PHASE_DECIDED;
 }
 
-/* New payload of an undecided flow. The reader's storage is made with the first byte, and goes with the answer. */
+/* The reader's storage is made with the first byte that needs it, and goes with the decision. */
 static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f, struct ea_packet *pkt)
 {
 	struct ea_parse *p = NULL;
-	int decided;
 
 	if (f->phase != EA_PHASE_DECIDED)
 		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!p) {
-		ea_count(f->phase == EA_PHASE_DECIDED ? EA_COUNT_TCP : EA_COUNT_NO_PARSE_MEMORY);
-		f->phase = EA_PHASE_DECIDED;
-		flow_attribute_ip(f, EA_PROTO_TCP);
-		return;
-	}
-	decided = f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : flow_http_request(f, p, pkt);
-	if (decided)
+	if (flow_read(f, p, pkt) && p)
 		bpf_sk_storage_delete(&ea_parses, sk);
 }
 
@@ -62,7 +57,7 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 	struct ea_packet pkt;
 	int order;
 
-	if (packet_open(skb, &pkt)) {
+	if (packet_open(skb, 0, &pkt)) {
 		ea_count(EA_COUNT_LOAD_FAILED);
 		return;
 	}
@@ -70,8 +65,12 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		proxy_mark(skb, f);
 		return;
 	}
+	if (!f->cgroup_id)
+		f->cgroup_id = bpf_skb_cgroup_id(skb);
 	if (!(f->flags & EA_FLOW_FIRST))
-		flow_first(skb, f, &pkt.segment);
+		flow_first(f, &pkt.segment);
+	if (!pkt.segment.len)
+		return;
 	order = packet_in_order(&pkt, &f->next, egress_passable(sk, f));
 	if (order < 0)
 		flow_count_gap(f);
@@ -101,7 +100,7 @@ static __noinline void ingress_http(struct __sk_buff *skb, struct bpf_sock *sk, 
 	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	struct ea_packet pkt;
 
-	if (p && !packet_open(skb, &pkt) && pkt.segment.len)
+	if (p && !packet_open(skb, 0, &pkt) && pkt.segment.len)
 		flow_http_response(f, p, &pkt);
 }
 
@@ -135,9 +134,7 @@ static __always_inline void sockops_remote(struct bpf_sock_ops *ctx, struct ea_f
 	}
 	f->port = bpf_ntohl(ctx->remote_port);
 	if (ctx->family == 2 /* AF_INET */) {
-		addr[0] = addr[1] = 0;
-		addr[2] = bpf_htonl(0xffff);
-		addr[3] = ip4;
+		ea_map_ipv4(f->addr, ip4);
 		return;
 	}
 	for (int i = 0; i < 4; i++)
@@ -200,42 +197,18 @@ static __always_inline void sockops_accepted(struct bpf_sock_ops *ctx)
 		f->phase = EA_PHASE_PROXY;
 }
 
-/* Attribute what never came to a decision. */
-static __always_inline void close_undecided(struct ea_flow *f, struct ea_parse *p)
-{
-	if (!(f->flags & EA_FLOW_ESTABLISHED))
-		ea_count(EA_COUNT_FAILED);
-	else if (f->phase == EA_PHASE_OPEN)
-		ea_count(EA_COUNT_SILENT);
-	else if (f->phase == EA_PHASE_HTTP)
-		ea_count(EA_COUNT_INCOMPLETE);
-	if (f->phase == EA_PHASE_TLS && p)
-		flow_tls_decide(f, p, p->tls.named ? EA_DONE : EA_MORE);
-	else
-		flow_attribute_ip(f, EA_PROTO_TCP);
-}
-
-static __noinline void flow_close(struct bpf_sock *sk, struct ea_flow *f)
+static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
 {
 	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct ea_stats *s;
 
 	if (!f->dest_id)
-		close_undecided(f, p);
+		flow_decide_late(f, p);
 	if (p && f->phase == EA_PHASE_HTTP)
 		flow_http_close(p);
 	if (tp)
 		flow_account(f, tp);
-	f->phase = EA_PHASE_DECIDED;
-	s = stats_get(f->dest_id);
-	if (!s)
-		return;
-	if (f->flags & EA_FLOW_ESTABLISHED)
-		__sync_fetch_and_add(&s->closed, 1);
-	else
-		__sync_fetch_and_add(&s->failed, 1);
-	s->last_ns = bpf_ktime_get_ns();
+	flow_count_close(f);
 }
 
 static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
@@ -249,7 +222,7 @@ static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
 	if (!f || f->flags & EA_FLOW_CLOSED)
 		return;
 	f->flags |= EA_FLOW_CLOSED;
-	flow_close(sk, f);
+	sockops_close(sk, f);
 }
 
 SEC("sockops")
@@ -291,4 +264,15 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (tp)
 		flow_account(f, tp);
 	return 0;
+}
+
+/* Ethernet only; other links are unwrapped by whoever feeds the packets. */
+SEC("tc")
+int ea_packets(struct __sk_buff *skb)
+{
+	struct ea_packet pkt;
+
+	if (!packet_open(skb, ETH_HLEN, &pkt))
+		tuple_packet(&pkt);
+	return 0; /* TC_ACT_OK */
 }

@@ -19,11 +19,12 @@ struct ea_packet {
 	struct ea_segment segment;
 };
 
-/* Negative if it is not TCP, or malformed below it. */
-static __always_inline int packet_open(struct __sk_buff *skb, struct ea_packet *ret)
+/* base: where the network header starts. Negative if it is not TCP, or malformed below it. */
+static __always_inline int packet_open(struct __sk_buff *skb, __u32 base, struct ea_packet *ret)
 {
 	ret->bytes.skb = skb;
-	if (ea_walk(&ret->bytes, skb->len, &ret->segment))
+	ret->bytes.base = base;
+	if (skb->len < base || ea_walk(&ret->bytes, skb->len - base, &ret->segment))
 		return -1;
 	ret->cursor = (struct ea_cursor){
 		.off = ret->segment.payload,
@@ -101,7 +102,7 @@ static __always_inline void flow_count_open(struct ea_flow *f)
 }
 
 /* The flow belongs to destination id from now on. */
-static __always_inline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
+static __noinline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
 {
 	struct ea_stats *s;
 
@@ -113,13 +114,26 @@ static __always_inline void flow_attribute(struct ea_flow *f, __u32 id, __u32 fa
 	flow_count_open(f);
 }
 
-/* Attribute the flow to its address, for want of a name. Apart, for its 272 bytes of stack. */
-static __noinline void flow_attribute_ip(struct ea_flow *f, __u8 proto)
+/* Attribute the flow to its address without a reader's storage. Apart, for its 272 bytes of stack. */
+static __noinline void flow_attribute_bare(struct ea_flow *f, __u8 proto)
 {
 	struct ea_dest_key key = {};
 
 	flow_key_ip(f, &key, proto);
 	flow_attribute(f, dest_get(&key), 0);
+}
+
+/* Attribute the flow to its address, for want of a name. p may be NULL. */
+static __always_inline void flow_attribute_ip(struct ea_flow *f, struct ea_parse *p, __u8 proto,
+					      __u32 facts)
+{
+	if (!p) {
+		flow_attribute_bare(f, proto);
+		return;
+	}
+	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
+	flow_key_ip(f, &p->key, proto);
+	flow_attribute(f, dest_get(&p->key), facts);
 }
 
 /*
@@ -153,13 +167,10 @@ static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp)
 }
 
 /* First packet: whose it is, and whether the mesh takes it. */
-static __always_inline void flow_first(struct __sk_buff *skb, struct ea_flow *f,
-				       const struct ea_segment *seg)
+static __always_inline void flow_first(struct ea_flow *f, const struct ea_segment *seg)
 {
 	f->flags |= EA_FLOW_FIRST;
 	f->next = seg->seq + seg->syn;
-	if (!f->cgroup_id)
-		f->cgroup_id = bpf_skb_cgroup_id(skb);
 	f->facts |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port ?
 			    EA_FACT_REDIRECTED :
 			    EA_FACT_DIRECT;
@@ -173,31 +184,38 @@ static __always_inline void flow_count_gap(struct ea_flow *f)
 	ea_count(EA_COUNT_GAP);
 }
 
-/* A hello ended, this way or that. */
+static __always_inline __u32 flow_tls_outcome(enum ea_verdict v)
+{
+	switch (v) {
+	case EA_DONE:
+		return EA_COUNT_TLS_NAMED;
+	case EA_NO_NAME:
+		return EA_COUNT_TLS_UNNAMED;
+	case EA_NOT_MINE:
+		return EA_COUNT_TCP;
+	case EA_BUDGET:
+		return EA_COUNT_BUDGET;
+	case EA_AGAIN:
+		return EA_COUNT_STEPS;
+	case EA_MORE:
+		return EA_COUNT_INCOMPLETE;
+	default:
+		return EA_COUNT_MALFORMED;
+	}
+}
+
+/* A hello ended, this way or that (EA_MORE: with the connection). */
 static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
 {
-	__u32 id;
-
-	if (v == EA_NOT_MINE) {
-		ea_count(EA_COUNT_TCP);
-		flow_attribute_ip(f, EA_PROTO_TCP);
+	ea_count(flow_tls_outcome(v));
+	if (v != EA_DONE) {
+		flow_attribute_ip(f, p, v == EA_NOT_MINE ? EA_PROTO_TCP : EA_PROTO_TLS,
+				  v == EA_NOT_MINE ? 0 : p->tls.facts);
 		return;
 	}
-	ea_count(v == EA_DONE	 ? EA_COUNT_TLS_NAMED :
-		 v == EA_NO_NAME ? EA_COUNT_TLS_UNNAMED :
-		 v == EA_BUDGET	 ? EA_COUNT_BUDGET :
-		 v == EA_AGAIN	 ? EA_COUNT_STEPS :
-		 v == EA_MORE	 ? EA_COUNT_INCOMPLETE :
-				   EA_COUNT_MALFORMED);
-	if (v == EA_DONE) {
-		flow_key(f, &p->key, EA_PROTO_TLS);
-		flow_key_name(&p->key, EA_SOURCE_SNI, p->tls.name_len);
-	} else {
-		__builtin_memset(p->key.host, 0, sizeof(p->key.host));
-		flow_key_ip(f, &p->key, EA_PROTO_TLS);
-	}
-	id = dest_get(&p->key);
-	flow_attribute(f, id, p->tls.facts);
+	flow_key(f, &p->key, EA_PROTO_TLS);
+	flow_key_name(&p->key, EA_SOURCE_SNI, p->tls.name_len);
+	flow_attribute(f, dest_get(&p->key), p->tls.facts);
 }
 
 /* Bytes within a ClientHello. Returns 1 when the flow is decided. */
@@ -226,6 +244,21 @@ static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
 	if (http_is_token(byte) || byte == '\r' || byte == '\n')
 		return EA_PHASE_HTTP;
 	return EA_PHASE_DECIDED;
+}
+
+/* Count an end. Bytes have been added before. */
+static __always_inline void flow_count_close(struct ea_flow *f)
+{
+	struct ea_stats *s = stats_get(f->dest_id);
+
+	f->phase = EA_PHASE_DECIDED;
+	if (!s)
+		return;
+	if (f->flags & EA_FLOW_ESTABLISHED)
+		__sync_fetch_and_add(&s->closed, 1);
+	else
+		__sync_fetch_and_add(&s->failed, 1);
+	s->last_ns = bpf_ktime_get_ns();
 }
 
 #endif

@@ -143,7 +143,7 @@ static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, 
 	p->http.request.state = EA_HTTP_DEAD;
 	if (f->dest_id)
 		return;
-	flow_attribute_ip(f, EA_PROTO_TCP);
+	flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 	f->phase = EA_PHASE_DECIDED;
 }
 
@@ -299,6 +299,36 @@ static __always_inline void flow_http_close(struct ea_parse *p)
 		requests_add(pair->pending[at].dest_id, 0, pair->method[at], 0);
 		pair->popped++;
 	}
+}
+
+/* Attribute at its end what never came to a decision. p may be NULL. */
+static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse *p)
+{
+	if (!(f->flags & EA_FLOW_ESTABLISHED))
+		ea_count(EA_COUNT_FAILED);
+	else if (f->phase == EA_PHASE_OPEN)
+		ea_count(EA_COUNT_SILENT);
+	else if (f->phase == EA_PHASE_HTTP)
+		ea_count(EA_COUNT_INCOMPLETE);
+	if (f->phase == EA_PHASE_TLS && p)
+		flow_tls_decide(f, p, p->tls.named ? EA_DONE : EA_MORE);
+	else
+		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
+}
+
+/*
+ * New payload of a flow whose phase says which reader it goes to. p may be NULL where it does not matter or there
+ * is no memory. Returns 1 when the flow is decided.
+ */
+static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
+{
+	if (f->phase == EA_PHASE_DECIDED || !p) {
+		ea_count(f->phase == EA_PHASE_DECIDED ? EA_COUNT_TCP : EA_COUNT_NO_PARSE_MEMORY);
+		f->phase = EA_PHASE_DECIDED;
+		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
+		return 1;
+	}
+	return f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : flow_http_request(f, p, pkt);
 }
 
 #endif

@@ -22,10 +22,9 @@
 #include <bpf/bpf_core_read.h>
 #define ea_barrier(v) asm volatile("" : "+r"(v))
 #else
-#include <string.h>
 #include <endian.h>
-#define __always_inline		 inline __attribute__((always_inline))
-#define __noinline		 __attribute__((noinline))
+#include <string.h>
+#include <sys/cdefs.h>
 #define bpf_ntohs(v)		 be16toh(v)
 #define bpf_htonl(v)		 htobe32(v)
 #define bpf_ntohl(v)		 be32toh(v)
@@ -45,8 +44,9 @@ enum ea_verdict {
 	EA_BUDGET,    /* longer than EA_PRELUDE_MAX */
 };
 
-/* Where bytes come from. Offsets count from the network header. */
+/* Where bytes come from. Offsets count from the network header, `base` bytes into the packet. */
 struct ea_bytes {
+	__u32 base;
 #ifdef __bpf__
 	struct __sk_buff *skb;
 #else
@@ -59,8 +59,9 @@ struct ea_bytes {
 static __always_inline long ea_load(const struct ea_bytes *b, __u32 off, void *to, __u32 len)
 {
 #ifdef __bpf__
-	return bpf_skb_load_bytes(b->skb, off, to, len);
+	return bpf_skb_load_bytes(b->skb, b->base + off, to, len);
 #else
+	off += b->base;
 	if (off > b->size || len > b->size - off)
 		return -1;
 	memcpy(to, b->data + off, len);
@@ -115,19 +116,21 @@ static __always_inline void ea_repeat(__u32 most, long (*round)(__u32, void *), 
 			break;
 }
 
-/* What the walk finds. Offsets from the network header; addresses and ports in network byte order. */
+/* What the walk finds. Integers in host byte order, addresses in network byte order (IPv4 as ::ffff:a.b.c.d). */
 struct ea_segment {
-	__u32 payload;	/* offset of the first payload byte */
-	__u32 len;	/* payload bytes */
-	__u32 seq, ack; /* host byte order */
-	__u16 dport;	/* host byte order */
-	__u8 syn, rst;
+	__u32 payload; /* offset of the first payload byte */
+	__u32 len;     /* payload bytes */
+	__u32 seq, ack;
+	__u16 sport, dport;
+	__u8 syn, ack_set, fin, rst;
+	__u8 saddr[16], daddr[16];
 };
 
 #define EA_EXTENSION_HEADERS_MAX 6
 
 /* IPv6 extension headers up to TCP (RFC 8200 section 4). 0 with the offset of the TCP header. */
-static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u32 *ret_off)
+static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, struct ea_segment *seg,
+					__u32 *ret_off)
 {
 	struct ipv6hdr ip6;
 	__u32 off = sizeof(ip6);
@@ -135,6 +138,8 @@ static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u32 *ret_off
 
 	if (ea_load(b, 0, &ip6, sizeof(ip6)))
 		return -1;
+	__builtin_memcpy(seg->saddr, &ip6.saddr, sizeof(seg->saddr));
+	__builtin_memcpy(seg->daddr, &ip6.daddr, sizeof(seg->daddr));
 	next = ip6.nexthdr;
 	for (int i = 0; i < EA_EXTENSION_HEADERS_MAX; i++) {
 		if (next == IPPROTO_TCP) {
@@ -151,12 +156,24 @@ static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u32 *ret_off
 	return -1;
 }
 
-static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, __u32 *ret_off)
+static __always_inline void ea_map_ipv4(__u8 to[16], __u32 addr)
+{
+	__u32 *words = (__u32 *)to;
+
+	words[0] = words[1] = 0;
+	words[2] = bpf_htonl(0xffff);
+	words[3] = addr;
+}
+
+static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, struct ea_segment *seg,
+					__u32 *ret_off)
 {
 	struct iphdr ip;
 
 	if (ea_load(b, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP)
 		return -1;
+	ea_map_ipv4(seg->saddr, ip.saddr);
+	ea_map_ipv4(seg->daddr, ip.daddr);
 	*ret_off = ip.ihl * 4;
 	return 0;
 }
@@ -174,22 +191,25 @@ static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct 
 	if (ea_load(b, 0, &version, 1))
 		return -1;
 	version >>= 4;
-	if (version == 4 ? ea_walk_ipv4(b, &off) : version == 6 ? ea_walk_ipv6(b, &off) : -1)
+	if (version == 4   ? ea_walk_ipv4(b, ret, &off) :
+	    version == 6 ? ea_walk_ipv6(b, ret, &off) :
+			   -1)
 		return -1;
 	if (ea_load(b, off, &tcp, sizeof(tcp)))
 		return -1;
 	data = off + tcp.doff * 4;
 	if (data > size)
 		return -1;
-	*ret = (struct ea_segment){
-		.payload = data,
-		.len = size - data,
-		.seq = bpf_ntohl(tcp.seq),
-		.ack = bpf_ntohl(tcp.ack_seq),
-		.dport = bpf_ntohs(tcp.dest),
-		.syn = tcp.syn,
-		.rst = tcp.rst,
-	};
+	ret->payload = data;
+	ret->len = size - data;
+	ret->seq = bpf_ntohl(tcp.seq);
+	ret->ack = bpf_ntohl(tcp.ack_seq);
+	ret->sport = bpf_ntohs(tcp.source);
+	ret->dport = bpf_ntohs(tcp.dest);
+	ret->syn = tcp.syn;
+	ret->ack_set = tcp.ack;
+	ret->fin = tcp.fin;
+	ret->rst = tcp.rst;
 	return 0;
 }
 

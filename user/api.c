@@ -289,7 +289,10 @@ static const char *config_params(const struct http_request *req, struct istio_op
 	return bad;
 }
 
-/* libyaml writes no comments, so the one about what the plan leaves out is put before its text. */
+/*
+ * libyaml writes no comments, so the one about the plan's notes is put before its text. Their words stay out: they
+ * hold host names, and a comment has no quotes to keep those in.
+ */
 static int config_text(const struct istio_plan *plan, const struct istio_options *options,
 		       struct http_reply *ret)
 {
@@ -302,7 +305,7 @@ static int config_text(const struct istio_plan *plan, const struct istio_options
 		return r;
 	if (plan->n_notes)
 		n = (size_t)snprintf(note, sizeof(note),
-				     "# %zu destination%s left out or worth a look; "
+				     "# %zu note%s on destinations left out or worth a look; "
 				     "run egress-agent generate to see why\n",
 				     plan->n_notes, plan->n_notes == 1 ? "" : "s");
 	ret->body = malloc(n + size + 1);

@@ -141,7 +141,7 @@ static int pin_maps(struct bpf_agent *a, bool adopt)
 	int r;
 
 	bpf_object__for_each_map(map, a->skel->obj) {
-		if (bpf_map__is_internal(map))
+		if (bpf_map__is_internal(map) || !bpf_map__autocreate(map))
 			continue;
 		r = pin_path(a, bpf_map__name(map), path);
 		if (r)
@@ -159,6 +159,8 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 {
 	uint32_t entries = o->max_destinations + REMAINDERS_MAX;
 
+	bpf_program__set_autoload(a->skel->progs.ea_packets, o->packets);
+	bpf_map__set_autocreate(a->skel->maps.ea_tuples, o->packets);
 	a->skel->rodata->ea_config.max_dests = o->max_destinations;
 	a->skel->rodata->ea_config.max_dests_per_workload =
 		(uint32_t)MIN((uint64_t)o->max_hosts_per_workload * DESTS_PER_HOST, UINT32_MAX);
@@ -370,6 +372,13 @@ void bpf_agent_close(struct bpf_agent *a)
 	if (a->pin_fd >= 0)
 		close(a->pin_fd);
 	free(a);
+}
+
+int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)size);
+
+	return bpf_prog_test_run_opts(bpf_program__fd(a->skel->progs.ea_packets), &opts);
 }
 
 int bpf_agent_event_fd(const struct bpf_agent *a)

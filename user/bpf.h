@@ -19,6 +19,7 @@ struct bpf_options {
 	uint32_t max_destinations;
 	uint32_t max_hosts_per_workload;
 	uint16_t mesh_port;
+	bool packets; /* load ea_packets as well, for packets without sockets */
 };
 
 struct bpf_agent;
@@ -31,6 +32,12 @@ struct bpf_agent;
 int bpf_agent_open(const struct bpf_options *options, struct bpf_agent **ret, bool *ret_adopted,
 		   char **ret_why);
 void bpf_agent_close(struct bpf_agent *a); /* pinned maps and links stay */
+
+/*
+ * Push one Ethernet frame through ea_packets (needs options.packets), as if it had been captured. -errno if the
+ * kernel did not run it.
+ */
+int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size);
 
 /* Messages of libbpf and the verifier go to this callback (level: 0 warn, 1 info, 2 debug). */
 void bpf_set_log(void (*print)(int level, const char *text));

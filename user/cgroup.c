@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cgroup v2 paths and names; see cgroup.h.
+ * cgroup v2 directories; see cgroup.h.
  *
- * Owns: the naming rule, the walk of the tree and the cache of what it found. Directory names are hostile
- * input (whoever may make a cgroup picks its name): nothing is followed, everything is bounded.
- * Must not know: Kubernetes objects, destinations.
+ * Owns: the walk of the tree, where nothing is followed and everything is bounded, and the cache of what it found.
+ * Must not know: how a name comes out of a path (cgroup_name.c), Kubernetes objects, destinations.
  */
 #include "cgroup.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,14 +20,13 @@
 
 #include "util.h"
 
-#define CGROUP_ID_HEX        64  /* a container id in full ... */
-#define CGROUP_ID_SHOWN      12  /* ... and as everybody shortens it */
-#define CGROUP_WORKLOAD_MAX  255 /* bytes of a workload's name; longer ones end in "..." */
-#define CGROUP_DEPTH_MAX     64  /* levels of the tree that are walked: one open directory each */
+#define CGROUP_DEPTH_MAX     64 /* levels of the tree that are walked: one open directory each */
 #define CGROUP_WALK_MAX      (2 * CGROUP_CACHE_MAX) /* directories in one walk */
 #define CGROUP_BUCKETS       16384                  /* of the cache's hash table; a power of two */
-#define CGROUP_WALKS_BURST   8   /* walks that look-ups of unknown ids may cause at once ... */
-#define CGROUP_WALK_REFILL_S 0.1 /* ... and the time after which they may cause one more */
+#define CGROUP_WALK_BUDGET_S 0.25 /* of walks that look-ups of unknown ids may cause at once ... */
+#define CGROUP_WALK_SHARE    0.1  /* ... and of the time that passes */
+#define CGROUP_HANDLE_TYPE \
+	0xfe /* FILEID_KERNFS of linux/exportfs.h, which user space does not get */
 
 /* ---- where and what ---- */
 
@@ -77,247 +74,6 @@ int cgroup_id(const char *dir, uint64_t *ret)
 	return 0;
 }
 
-/* ---- the naming rule ---- */
-
-static char *copy_bytes(const char *s, size_t n)
-{
-	char *copy = malloc(n + 1);
-
-	if (copy) {
-		memcpy(copy, s, n);
-		copy[n] = '\0';
-	}
-	return copy;
-}
-
-static bool is_hex(const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (!isxdigit((unsigned char)s[i]))
-			return false;
-	}
-	return true;
-}
-
-static bool has_suffix(const char *s, size_t n, const char *suffix)
-{
-	size_t k = strlen(suffix);
-
-	return n > k && memcmp(s + n - k, suffix, k) == 0;
-}
-
-/*
- * What stands before a container's id in its directory's name. crio-conmon- is not in the list: that is
- * CRI-O's monitor process, not the container.
- */
-static bool container_prefix(const char *s, size_t n)
-{
-	static const char *const runtimes[] = {"cri-containerd-", "crio-", "docker-", "libpod-",
-					       "nerdctl-"};
-
-	if (n == 0 || s[n - 1] == ':')
-		return true;
-	for (size_t i = 0; i < ARRAY_SIZE(runtimes); i++) {
-		if (n == strlen(runtimes[i]) && memcmp(s, runtimes[i], n) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* The 64 hex digits in a container's directory name, or NULL. */
-static const char *container_id(const char *s, size_t n)
-{
-	if (has_suffix(s, n, ".scope"))
-		n -= strlen(".scope");
-	if (n < CGROUP_ID_HEX || !is_hex(s + n - CGROUP_ID_HEX, CGROUP_ID_HEX))
-		return NULL;
-	return container_prefix(s, n - CGROUP_ID_HEX) ? s + n - CGROUP_ID_HEX : NULL;
-}
-
-static bool is_unit(const char *s, size_t n)
-{
-	return has_suffix(s, n, ".service") || has_suffix(s, n, ".scope");
-}
-
-static int hex_value(char c)
-{
-	return isdigit((unsigned char)c) ? c - '0' : tolower((unsigned char)c) - 'a' + 10;
-}
-
-/* The next byte of a name; in a unit's name systemd writes some of them as \xHH. */
-static unsigned char display_next(const char *s, size_t n, size_t *pos, bool unit)
-{
-	size_t i = *pos;
-
-	if (unit && n - i >= 4 && s[i] == '\\' && s[i + 1] == 'x' && is_hex(s + i + 2, 2)) {
-		*pos += 4;
-		return (unsigned char)(hex_value(s[i + 2]) << 4 | hex_value(s[i + 3]));
-	}
-	(*pos)++;
-	return (unsigned char)s[i];
-}
-
-/* A directory's name fit for any output: printable ASCII, all else as \xHH, bounded. */
-static char *display_name(const char *s, size_t n)
-{
-	bool unit = is_unit(s, n) || has_suffix(s, n, ".slice");
-	char buf[CGROUP_WORKLOAD_MAX + 1];
-	size_t used = 0;
-
-	for (size_t i = 0; i < n;) {
-		unsigned char c = display_next(s, n, &i, unit);
-		size_t need = c < 0x20 || c > 0x7e ? 4 : 1;
-
-		/* Three bytes stay free for the dots, until the name's last byte is in. */
-		if (used + need > CGROUP_WORKLOAD_MAX - (i < n ? 3 : 0)) {
-			memcpy(buf + used, "...", 3);
-			used += 3;
-			break;
-		}
-		snprintf(buf + used, sizeof(buf) - used, need == 4 ? "\\x%02x" : "%c", c);
-		used += need;
-	}
-	return copy_bytes(buf, used);
-}
-
-/* Start of the last component of path[0..end), which neither is empty nor ends in '/'. */
-static size_t component_start(const char *path, size_t end)
-{
-	while (end > 0 && path[end - 1] != '/')
-		end--;
-	return end;
-}
-
-/*
- * The nearest container or unit from the leaf up, so that a process below foo.service/sub is foo.service
- * and a service inside a container that runs systemd is that service.
- */
-static char *workload_name(const char *path, size_t len)
-{
-	size_t start;
-
-	if (len <= 1)
-		return strdup("/");
-	for (size_t end = len; end > 1; end = start > 0 ? start - 1 : 0) {
-		const char *id;
-
-		start = component_start(path, end);
-		id = container_id(path + start, end - start);
-		if (id)
-			return copy_bytes(id, CGROUP_ID_SHOWN);
-		if (is_unit(path + start, end - start))
-			return display_name(path + start, end - start);
-	}
-	start = component_start(path, len);
-	return display_name(path + start, len - start);
-}
-
-/*
- * Length of a pod's uid at s, 0 if there is none: 8-4-4-4-12 hex digits with '-' or (systemd) '_', or the 32 hex
- * digits that a static pod has instead.
- */
-static size_t uid_length(const char *s, size_t n)
-{
-	static const size_t groups[] = {8, 4, 4, 4, 12};
-	size_t pos = 0;
-
-	if (n >= 32 && is_hex(s, 32))
-		return 32;
-	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
-		if (i > 0 && (pos >= n || (s[pos] != '-' && s[pos] != '_')))
-			return 0;
-		pos += i > 0;
-		if (n - pos < groups[i] || !is_hex(s + pos, groups[i]))
-			return 0;
-		pos += groups[i];
-	}
-	return pos;
-}
-
-/*
- * Where a pod's own part of a directory name ends, 0 if the name is no pod's. A ':' ends it before the name
- * does: containerd's colon form has pod and container in one name.
- */
-static size_t pod_length(const char *s, size_t n)
-{
-	for (size_t i = 0; i + 3 < n; i++) {
-		size_t k, end;
-
-		if (memcmp(s + i, "pod", 3) != 0 || (i > 0 && s[i - 1] != '-'))
-			continue;
-		k = uid_length(s + i + 3, n - i - 3);
-		end = i + 3 + k;
-		if (k > 0 && (end == n || s[end] == '.' || s[end] == ':')) {
-			const char *colon = memchr(s + end, ':', n - end);
-
-			return colon ? (size_t)(colon - s) : n;
-		}
-	}
-	return 0;
-}
-
-static char *pod_path(const char *path, size_t len)
-{
-	size_t start;
-
-	for (size_t end = len; end > 1; end = start > 0 ? start - 1 : 0) {
-		size_t k;
-
-		start = component_start(path, end);
-		k = pod_length(path + start, end - start);
-		if (k > 0)
-			return copy_bytes(path, start + k);
-	}
-	start = component_start(path, len);
-	return start > 1 ? copy_bytes(path, start - 1) : strdup("/");
-}
-
-void cgroup_name_done(struct cgroup_name *n)
-{
-	free(n->path);
-	free(n->workload);
-	free(n->pod);
-	*n = (struct cgroup_name){0};
-}
-
-static int name_complete(struct cgroup_name *n, struct cgroup_name *ret)
-{
-	if (!n->path || !n->workload || !n->pod) {
-		cgroup_name_done(n);
-		return -ENOMEM;
-	}
-	*ret = *n;
-	return 0;
-}
-
-int cgroup_name_from_path(const char *path, struct cgroup_name *ret)
-{
-	size_t len = strlen(path);
-	struct cgroup_name n;
-
-	if (path[0] != '/')
-		return -EINVAL;
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	n.path = copy_bytes(path, len);
-	n.workload = workload_name(path, len);
-	n.pod = pod_path(path, len);
-	return name_complete(&n, ret);
-}
-
-/* What a cgroup is called that nobody could look up while it existed. */
-static int name_gone(uint64_t id, struct cgroup_name *ret)
-{
-	struct cgroup_name n;
-	char text[32];
-
-	snprintf(text, sizeof(text), "cgroup-%llu", (unsigned long long)id);
-	n.path = strdup("");
-	n.workload = strdup(text);
-	n.pod = strdup(text);
-	return name_complete(&n, ret);
-}
-
 /* ---- the cache ---- */
 
 struct cgroup_entry {
@@ -328,13 +84,14 @@ struct cgroup_entry {
 };
 
 struct cgroup_cache {
-	char *root;
-	char *prefix; /* path of root below the mount, "" if root is the mount */
+	char *root;  /* as realpath() has it */
+	size_t skip; /* bytes of it that are the mount; for a tree that is no cgroup2, all */
+	int root_fd; /* to look ids up directly; -1: this kernel or our privileges do not let us */
 	struct cgroup_entry *buckets[CGROUP_BUCKETS];
 	struct cgroup_entry *newest, *oldest;
 	struct cgroup_counts counts;
-	double walks; /* that look-ups may still cause, refilled as time passes */
-	double walks_at;
+	double budget_s; /* of walks that look-ups may still cause */
+	double budget_at;
 };
 
 static double now_s(void)
@@ -368,26 +125,32 @@ static int levels_to_mount(int fd)
 	return -ELOOP;
 }
 
-/* "/kubepods.slice" if root is that directory of a cgroup2 mount; "" for the mount and for other trees. */
-static int find_prefix(const char *root, char **ret)
+/* Fill root, skip and root_fd. */
+static int cache_open_root(struct cgroup_cache *c, const char *root)
 {
-	_cleanup_free_ char *real = realpath(root, NULL);
-	_cleanup_close_ int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	const char *prefix;
+	_cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *end;
 	int levels;
 
-	if (!real || fd < 0)
+	if (fd < 0)
 		return -errno;
-	levels = cgroup_check(root) == 0 ? levels_to_mount(fd) : 0;
+	c->root = realpath(root, NULL);
+	if (!c->root)
+		return -errno;
+	c->skip = strlen(c->root);
+	if (cgroup_check(root) < 0)
+		return 0;
+	levels = levels_to_mount(fd);
 	if (levels < 0)
 		return levels;
-	for (prefix = real + strlen(real); levels > 0 && prefix > real; levels--) {
+	for (end = c->root + c->skip; levels > 0 && end > c->root; levels--) {
 		do
-			prefix--;
-		while (prefix > real && *prefix != '/');
+			end--;
+		while (end > c->root && *end != '/');
 	}
-	*ret = strdup(prefix);
-	return *ret ? 0 : -ENOMEM;
+	c->skip = (size_t)(end - c->root);
+	c->root_fd = util_take_fd(&fd);
+	return 0;
 }
 
 int cgroup_cache_new(const char *root, struct cgroup_cache **ret)
@@ -397,10 +160,10 @@ int cgroup_cache_new(const char *root, struct cgroup_cache **ret)
 
 	if (!c)
 		return -ENOMEM;
-	c->walks = CGROUP_WALKS_BURST;
-	c->walks_at = now_s();
-	c->root = strdup(root);
-	r = c->root ? find_prefix(root, &c->prefix) : -ENOMEM;
+	c->root_fd = -1;
+	c->budget_s = CGROUP_WALK_BUDGET_S;
+	c->budget_at = now_s();
+	r = cache_open_root(c, root);
 	if (r < 0) {
 		cgroup_cache_free(c);
 		return r;
@@ -418,8 +181,8 @@ void cgroup_cache_free(struct cgroup_cache *c)
 		cgroup_name_done(&e->name);
 		free(e);
 	}
+	util_closep(&c->root_fd);
 	free(c->root);
-	free(c->prefix);
 	free(c);
 }
 
@@ -598,7 +361,7 @@ static int cache_walk(struct cgroup_cache *c, uint64_t wanted)
 {
 	_cleanup_free_ struct cgroup_walk *w = calloc(1, sizeof(*w));
 	_cleanup_close_ int fd = -1;
-	size_t len = strlen(c->prefix);
+	const char *prefix = c->root + c->skip;
 	struct stat st;
 	int r;
 
@@ -607,13 +370,12 @@ static int cache_walk(struct cgroup_cache *c, uint64_t wanted)
 	fd = open(c->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (len >= sizeof(w->path))
-		return -ENAMETOOLONG;
-	memcpy(w->path, c->prefix, len + 1);
+	memcpy(w->path, prefix,
+	       strlen(prefix) + 1); /* realpath() knows nothing longer than PATH_MAX */
 	w->cache = c;
 	w->wanted = wanted;
 	w->dev = st.st_dev;
-	r = walk_dir(w, util_take_fd(&fd), len, 0);
+	r = walk_dir(w, util_take_fd(&fd), strlen(prefix), 0);
 	return r < 0 ? r : w->seen;
 }
 
@@ -622,21 +384,71 @@ int cgroup_cache_refresh(struct cgroup_cache *c)
 	return cache_walk(c, 0);
 }
 
-/*
- * A thousand ids whose cgroups are gone must not cost a thousand walks in a row: after a burst, an unknown id
- * is taken for gone unless time has passed. A later walk that does find it puts its name right.
- */
-static bool walk_allowed(struct cgroup_cache *c)
-{
-	double now = now_s();
+/* ---- one id ---- */
 
-	c->walks += (now - c->walks_at) / CGROUP_WALK_REFILL_S;
-	c->walks = MIN(c->walks, CGROUP_WALKS_BURST);
-	c->walks_at = now;
-	if (c->walks < 1)
-		return false;
-	c->walks--;
-	return true;
+/*
+ * The kernel can open a cgroup by its id (5.5 and later, CAP_DAC_READ_SEARCH): microseconds instead of a walk, so
+ * that even a container that lives for a moment gets its name. 0; -ESTALE: no such cgroup; -ENOTSUP: not here.
+ */
+static int cache_open_id(struct cgroup_cache *c, uint64_t id)
+{
+	union {
+		struct file_handle handle;
+		char room[sizeof(struct file_handle) + sizeof(id)];
+	} u = {.handle = {.handle_bytes = sizeof(id), .handle_type = CGROUP_HANDLE_TYPE}};
+	_cleanup_close_ int fd = -1;
+	char self[64], path[PATH_MAX];
+	size_t len = strlen(c->root);
+	struct stat st;
+	ssize_t n;
+
+	memcpy(u.handle.f_handle, &id, sizeof(id));
+	fd = open_by_handle_at(c->root_fd, &u.handle, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ESTALE || errno == ENOENT ? -ESTALE : -ENOTSUP;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	n = readlink(self, path, sizeof(path) - 1);
+	if (n < 0)
+		return -ENOTSUP;
+	path[n] = '\0';
+	/* Not below the root, or removed a moment ago, which shows as another name. */
+	if (strncmp(path, c->root, len) != 0 || (path[len] != '/' && path[len] != '\0') ||
+	    lstat(path, &st) < 0 || st.st_ino != id)
+		return -ESTALE;
+	return cache_put(c, id, path[c->skip] ? path + c->skip : "/", true);
+}
+
+/*
+ * Where only walks tell, a thousand ids whose cgroups are gone must not cost a thousand of them in a row: when they
+ * have taken their share of the time, an unknown id is taken for gone. A later walk that does find it puts its name
+ * right.
+ */
+static int cache_walk_for(struct cgroup_cache *c, uint64_t id)
+{
+	double start = now_s();
+	int r;
+
+	c->budget_s += (start - c->budget_at) * CGROUP_WALK_SHARE;
+	c->budget_s = MIN(c->budget_s, CGROUP_WALK_BUDGET_S);
+	c->budget_at = start;
+	if (c->budget_s <= 0)
+		return 0;
+	r = cache_walk(c, id);
+	c->budget_s -= now_s() - start;
+	return r;
+}
+
+static int cache_look_up(struct cgroup_cache *c, uint64_t id)
+{
+	int r = -ENOTSUP;
+
+	if (c->root_fd >= 0)
+		r = cache_open_id(c, id);
+	if (r != -ENOTSUP)
+		return r;
+	if (c->root_fd >= 0)
+		close(util_take_fd(&c->root_fd));
+	return cache_walk_for(c, id);
 }
 
 static struct cgroup_entry *cache_add_gone(struct cgroup_cache *c, uint64_t id)
@@ -644,7 +456,7 @@ static struct cgroup_entry *cache_add_gone(struct cgroup_cache *c, uint64_t id)
 	struct cgroup_name name;
 	struct cgroup_entry *e;
 
-	if (name_gone(id, &name) < 0)
+	if (cgroup_name_gone(id, &name) < 0)
 		return NULL;
 	e = cache_add(c, id);
 	if (!e) {
@@ -661,7 +473,7 @@ const struct cgroup_name *cgroup_cache_get(struct cgroup_cache *c, uint64_t id)
 	struct cgroup_entry *e = cache_find(c, id);
 
 	if (!e) {
-		if (walk_allowed(c) && cache_walk(c, id) == -ENOMEM)
+		if (cache_look_up(c, id) == -ENOMEM)
 			return NULL;
 		e = cache_find(c, id);
 	}

@@ -29,16 +29,17 @@ struct cgroup_name {
 void cgroup_name_done(struct cgroup_name *n);
 
 /*
- * Names by id, found by walking the tree below `root` and kept after the directory is gone.
+ * Names by id, kept after the directory is gone. An unknown id is looked up at once: by asking the kernel, or where
+ * that is not allowed by walking the tree below `root`, as often as a tenth of the time allows.
  * Bounded: CGROUP_CACHE_MAX entries, the longest unused one goes first.
  */
 #define CGROUP_CACHE_MAX 65536
 struct cgroup_cache;
 int cgroup_cache_new(const char *root, struct cgroup_cache **ret);
 void cgroup_cache_free(struct cgroup_cache *c);
-/* Walk now; call when an unknown id shows up. Returns the number of directories seen or -errno. */
+/* Walk now. Returns the number of directories seen or -errno. */
 int cgroup_cache_refresh(struct cgroup_cache *c);
-/* Never NULL except without memory; walks the tree once if the id is unknown. Valid until the next call that walks. */
+/* Never NULL except without memory. Valid until the next look-up of an unknown id or the next walk. */
 const struct cgroup_name *cgroup_cache_get(struct cgroup_cache *c, uint64_t id);
 
 /* The cache's own health: names held, names given up for want of room, directories too deep, too many or too long. */
@@ -50,5 +51,8 @@ void cgroup_cache_counts(const struct cgroup_cache *c, struct cgroup_counts *ret
 
 /* The naming rule itself, from a path below the mount. -EINVAL if path does not start with '/'. */
 int cgroup_name_from_path(const char *path, struct cgroup_name *ret);
+
+/* What a cgroup is called that nobody could look up while it existed. */
+int cgroup_name_gone(uint64_t id, struct cgroup_name *ret);
 
 #endif

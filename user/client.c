@@ -18,7 +18,7 @@
 #include "util.h"
 
 #define CLIENT_CONNECT_MS 2000L
-#define CLIENT_TOTAL_MS	  30000L
+#define CLIENT_TOTAL_MS   30000L
 
 struct request {
 	CURL *curl;
@@ -61,7 +61,7 @@ static bool url_has(CURLU *url, CURLUPart part)
 	return has;
 }
 
-/* SCHEME://HOST[:PORT] and nothing else: a path would be lost in silence, credentials have no use here. */
+/* SCHEME://HOST[:PORT] and nothing else: a path would be lost in silence, a user has no use. */
 static bool url_usable(const char *agent)
 {
 	_cleanup_(url_freep) CURLU *url = curl_url();
@@ -86,7 +86,8 @@ static int request_address(struct request *q, const char *agent, const char *pat
 	if (q->socket && q->socket[0] != '/')
 		return client_fail(-EINVAL, ret_why, "the path of the socket is not absolute");
 	if (q->socket && strlen(q->socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-		return client_fail(-EINVAL, ret_why, "the path of the socket is longer than 107 bytes");
+		return client_fail(-EINVAL, ret_why,
+				   "the path of the socket is longer than 107 bytes");
 	if (!q->socket && !url_usable(agent))
 		return client_fail(-EINVAL, ret_why,
 				   "neither unix:PATH nor http://HOST:PORT nor https://HOST:PORT");
@@ -116,7 +117,7 @@ static int request_setup(struct request *q)
 	CURL *c = q->curl;
 	CURLcode e = curl_easy_setopt(c, CURLOPT_URL, q->url);
 
-	/* A proxy from the environment is for servers elsewhere, not for a socket of this machine. */
+	/* A proxy from the environment is for other machines, not for a socket of this one. */
 	if (e == CURLE_OK && q->socket)
 		e = curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, q->socket);
 	if (e == CURLE_OK && q->socket)
@@ -159,7 +160,8 @@ static int request_fail(const struct request *q, CURLcode e, char **ret_why)
 }
 _Static_assert(JSON_INPUT_MAX == 256u << 20, "the message above");
 
-int client_get(const char *agent, const char *path, char **ret_body, size_t *ret_size, char **ret_why)
+int client_get(const char *agent, const char *path, char **ret_body, size_t *ret_size,
+	       char **ret_why)
 {
 	_cleanup_(request_done) struct request q = {
 		.curl = curl_easy_init(),

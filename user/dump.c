@@ -2,8 +2,8 @@
 /*
  * egress-agent dump: what the agent has seen, as a table or data.
  *
- * Owns: the question to the agent, the terminal (its size, repainting), what --watch says and when it ends.
- * Must not know: the kernel, HTTP (client.c), JSON (json.c), columns (table.c).
+ * Owns: the question to the agent, the terminal (its size, repainting), what --watch says and when
+ * it ends. Must not know: the kernel, HTTP (client.c), JSON (json.c), columns (table.c).
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,8 +22,8 @@
 #include "util.h"
 
 #define DESTINATIONS_PATH "/api/v1/destinations"
-#define QUERY_MAX	  8192u /* names are far shorter; so are the agent's limits */
-#define WIDTH_DEFAULT	  80
+#define QUERY_MAX         8192u /* names are far shorter; so are the agent's limits */
+#define WIDTH_DEFAULT     80
 
 enum dump_output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_TSV };
 
@@ -95,7 +95,7 @@ static int query_make(const struct dump_options *o, char **ret)
 	return text_take(&t, ret, &size);
 }
 
-/* An answer as a list in the contract's order. The selection is applied here too: the agent may be older. */
+/* An answer as a list in the contract's order, selected once more: the agent may be older. */
 static int dump_parse(const struct dump_options *o, const char *body, size_t size,
 		      struct destination_list *ret, char **ret_why)
 {
@@ -253,14 +253,14 @@ struct watch {
 	const struct dump_options *o;
 	const char *query;
 	sigset_t signals; /* that end it */
-	size_t blocks;	  /* printed so far */
-	bool lost;	  /* the agent did not answer the last time */
+	size_t blocks;    /* printed so far */
+	bool lost;        /* the agent did not answer the last time */
 	bool said_empty;
 };
 
 /*
- * Only unblocked while waiting for the agent, when everything printed so far is flushed: nothing is left to
- * clean up, and an agent that hangs cannot hold the user for the whole time-out.
+ * Only unblocked while waiting for the agent, when everything printed so far is flushed: nothing is
+ * left to clean up, and an agent that hangs cannot hold the user for the whole time-out.
  */
 static void watch_end(int sig)
 {
@@ -275,8 +275,8 @@ static int watch_setup(struct watch *w)
 	sigemptyset(&w->signals);
 	sigaddset(&w->signals, SIGINT);
 	sigaddset(&w->signals, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &w->signals, NULL) < 0 ||
-	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGTERM, &action, NULL) < 0)
+	if (sigprocmask(SIG_BLOCK, &w->signals, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
+	    sigaction(SIGTERM, &action, NULL) < 0)
 		return log_fail("dump: cannot set up signals: %s; leave out --watch",
 				strerror(errno));
 	return EXIT_DONE;
@@ -297,7 +297,7 @@ static int watch_pause(const struct watch *w)
 	return sig > 0;
 }
 
-/* One line when the agent goes away and one when it is back. Returns an exit status for what will not pass. */
+/* One line when the agent goes and one when it is back. An exit status for what will not pass. */
 static int watch_state(struct watch *w, int error, const char *why)
 {
 	if (error == 0 && w->lost)
@@ -332,8 +332,9 @@ static int watch_print(struct watch *w, struct destination_list *list)
 	w->blocks++;
 	errno = 0;
 	if (status == EXIT_DONE && (fflush(stdout) != 0 || ferror(stdout)))
-		return log_fail("dump: cannot write to standard output: %s; the output is not complete",
-				errno ? strerror(errno) : "write error");
+		return log_fail(
+			"dump: cannot write to standard output: %s; the output is not complete",
+			errno ? strerror(errno) : "write error");
 	return status;
 }
 
@@ -385,10 +386,10 @@ static int dump_run(void *options, char **operands, int n_operands)
 
 static const char *const output_words[] = {"table", "wide", "json", "tsv", NULL};
 static const char *const visibility_words[] = {"l4", "l7", NULL};
-static const char *const registry_words[] = {"unknown",	   "passthrough", "registered",
-					     "originated", "blocked",	  NULL};
+static const char *const registry_words[] = {"unknown",    "passthrough", "registered",
+					     "originated", "blocked",     NULL};
 static const char *const sort_words[] = {"bytes", "connections", "requests",
-					 "host",  "last-seen",	 NULL};
+					 "host",  "last-seen",   NULL};
 static const char *const scope_words[] = {"external", "internal", "all", NULL};
 _Static_assert(ARRAY_SIZE(visibility_words) == VISIBILITY_MAX + 1, "every word");
 _Static_assert(ARRAY_SIZE(registry_words) == REGISTRY_MAX + 1, "every word");
@@ -398,18 +399,22 @@ _Static_assert(ARRAY_SIZE(scope_words) == SCOPE_MAX + 1, "every word");
 #define TARGET(field) .offset = offsetof(struct dump_options, field)
 
 static const struct opt dump_opts[] = {
-	{"agent", 0, OPT_STRING, TARGET(agent), .arg = "unix:PATH|URL", .help = "where the agent answers",
-	 .def = "unix:/run/egress-agent/agent.sock"},
+	{"agent", 0, OPT_STRING, TARGET(agent), .arg = "unix:PATH|URL",
+	 .help = "where the agent answers", .def = "unix:/run/egress-agent/agent.sock"},
 	{"output", 'o', OPT_CHOICE, TARGET(output), .arg = "FORM",
-	 .help = "form of the output; json always in its own order",
-	 .def = "table", .choices = output_words},
-	{"namespace", 'n', OPT_STRING, TARGET(ns), .arg = "NS", .help = "only this namespace's workloads"},
+	 .help = "what to print, json always in the same order", .def = "table",
+	 .choices = output_words},
+	{"namespace", 'n', OPT_STRING, TARGET(ns), .arg = "NS",
+	 .help = "only this namespace's workloads"},
 	{"workload", 0, OPT_STRING, TARGET(workload), .arg = "W", .help = "only this workload"},
-	{"host", 0, OPT_STRING, TARGET(host), .arg = "GLOB", .help = "only hosts like this: '*.example.com'"},
+	{"host", 0, OPT_STRING, TARGET(host), .arg = "GLOB",
+	 .help = "only hosts like this: '*.example.com'"},
 	{"visibility", 0, OPT_CHOICE, TARGET(visibility), .arg = "l4|l7",
-	 .help = "only what the mesh can see this much of", .def = OPT_ANY, .choices = visibility_words},
+	 .help = "only what the mesh can see this far into", .def = OPT_ANY,
+	 .choices = visibility_words},
 	{"registry", 0, OPT_CHOICE, TARGET(registry), .arg = "STATE",
-	 .help = "only what Istio's registry knows this way", .def = OPT_ANY, .choices = registry_words},
+	 .help = "only what Istio's registry knows this way", .def = OPT_ANY,
+	 .choices = registry_words},
 	{"scope", 0, OPT_CHOICE, TARGET(scope), .arg = "SCOPE",
 	 .help = "only this side of run's --internal-cidr", .def = "external",
 	 .choices = scope_words},
@@ -417,7 +422,7 @@ static const struct opt dump_opts[] = {
 	 .help = "order of the rows, largest or latest first", .def = "bytes",
 	 .choices = sort_words},
 	{"watch", 0, OPT_OPTIONAL_DURATION, TARGET(watch_ms), .arg = "INTERVAL",
-	 .help = "print again and again, this long apart", .optional_def = "2s"},
+	 .help = "print again and again, 2s or INTERVAL apart", .optional_def = "2s"},
 };
 
 const struct command dump_command = {

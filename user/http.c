@@ -8,40 +8,25 @@
  */
 #include "http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 
-/* libmicrohttpd accepts up to ten connections in a row before one that was shut down is really gone. */
-#define HTTP_SLOTS_MAX     (HTTP_CONNECTIONS_MAX + 16)
-#define HTTP_BACKLOG       128
-#define HTTP_REPLY_GRACE_S 2 /* a reader may not be cut for the sake of others before */
-#define HTTP_ERROR_MAX     400
+#include "http_conn.h"
+#include "http_socket.h"
 
-struct http_conn {
-	bool used;
-	bool busy; /* has a complete request whose answer is not read yet; else: waits for a request */
-	bool dying; /* shut down, libmicrohttpd has yet to notice */
-	int fd;
-	uint64_t since_ms; /* when it became busy, or began to wait */
-	size_t reply_bytes;
-};
+#define HTTP_ADDRESS_MAX 80
+#define HTTP_ERROR_MAX   400
 
 struct http_listener {
 	struct http_server *server;
 	struct MHD_Daemon *daemon;
-	struct http_conn conns[HTTP_SLOTS_MAX];
+	struct http_conns conns;
 };
 
 struct http_server {
@@ -50,7 +35,7 @@ struct http_server {
 	const struct http_route *routes;
 	size_t n_routes;
 	void *data;
-	char address[INET6_ADDRSTRLEN + 16];
+	char address[HTTP_ADDRESS_MAX];
 	char *socket_path; /* once it is ours */
 	dev_t socket_dev;
 	ino_t socket_ino;
@@ -66,52 +51,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* ---- connections and their limits ---- */
-
-static void conn_cut(struct http_conn *c)
-{
-	c->dying = true;
-	shutdown(c->fd, SHUT_RDWR);
-}
-
-/* The one in its present phase for longest, among those that wait or those that are busy. */
-static struct http_conn *conn_oldest(struct http_listener *l, bool busy)
-{
-	struct http_conn *oldest = NULL;
-
-	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++) {
-		struct http_conn *c = &l->conns[i];
-
-		if (c->used && !c->dying && c->busy == busy &&
-		    (!oldest || c->since_ms < oldest->since_ms))
-			oldest = c;
-	}
-	return oldest;
-}
-
-static size_t conn_count(const struct http_listener *l)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++)
-		n += l->conns[i].used && !l->conns[i].dying;
-	return n;
-}
-
-static void conn_make_room(struct http_listener *l)
-{
-	struct http_conn *victim;
-
-	if (conn_count(l) < HTTP_CONNECTIONS_MAX)
-		return;
-	victim = conn_oldest(l, false);
-	if (!victim)
-		victim = conn_oldest(l, true);
-	if (victim) {
-		conn_cut(victim);
-		l->server->counts.crowded++;
-	}
-}
+/* ---- connections ---- */
 
 static struct http_conn *conn_of(struct MHD_Connection *connection)
 {
@@ -121,32 +61,18 @@ static struct http_conn *conn_of(struct MHD_Connection *connection)
 	return info ? info->socket_context : NULL;
 }
 
-static void conn_start(struct http_listener *l, struct MHD_Connection *connection, void **context)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-	conn_make_room(l);
-	for (size_t i = 0; info && i < HTTP_SLOTS_MAX; i++) {
-		struct http_conn *c = &l->conns[i];
-
-		if (c->used)
-			continue;
-		*c = (struct http_conn){.used = true, .fd = info->connect_fd, .since_ms = now_ms()};
-		*context = c;
-		return;
-	}
-}
-
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
 			  enum MHD_ConnectionNotificationCode code)
 {
-	struct http_conn *c = *context;
+	struct http_listener *l = cls;
+	const union MHD_ConnectionInfo *info;
 
-	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		conn_start(cls, connection, context);
-	else if (c)
-		c->used = false;
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+		*context = info ? http_conn_add(&l->conns, info->connect_fd, now_ms()) : NULL;
+	} else if (*context) {
+		http_conn_remove(*context);
+	}
 }
 
 static void on_completed(void *cls, struct MHD_Connection *connection, void **request,
@@ -157,47 +83,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
 	(void)cls;
 	(void)request;
 	(void)code;
-	if (!c)
-		return;
-	c->busy = false;
-	c->reply_bytes = 0;
-	c->since_ms = now_ms();
-}
-
-static uint64_t conn_deadline(const struct http_conn *c)
-{
-	return c->since_ms + (c->busy ? HTTP_REPLY_TIMEOUT_S : HTTP_HEADER_TIMEOUT_S) * 1000ULL;
-}
-
-static void conn_cut_late(struct http_listener *l, uint64_t now)
-{
-	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++) {
-		struct http_conn *c = &l->conns[i];
-
-		if (c->used && !c->dying && conn_deadline(c) <= now) {
-			conn_cut(c);
-			l->server->counts.late++;
-		}
-	}
-}
-
-/* Bytes that those hold who were given time enough to read are freed by cutting them. */
-static uint64_t conn_cut_slow_readers(struct http_listener *l, uint64_t now)
-{
-	uint64_t freed = 0;
-
-	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++) {
-		struct http_conn *c = &l->conns[i];
-
-		if (!c->used || !c->busy || c->reply_bytes == 0)
-			continue;
-		if (!c->dying && c->since_ms + HTTP_REPLY_GRACE_S * 1000ULL <= now) {
-			conn_cut(c);
-			l->server->counts.too_much++;
-		}
-		freed += c->dying ? c->reply_bytes : 0;
-	}
-	return freed;
+	if (c)
+		http_conn_waiting(c, now_ms());
 }
 
 /* Whether an answer of this size may be held, too. */
@@ -207,7 +94,8 @@ static bool reply_fits(struct http_server *s, size_t size)
 
 	if (s->reply_bytes == 0 || s->reply_bytes + size <= HTTP_REPLY_BYTES_MAX)
 		return true;
-	freed = conn_cut_slow_readers(&s->tcp, now) + conn_cut_slow_readers(&s->local, now);
+	freed = http_conns_cut_readers(&s->tcp.conns, now) +
+		http_conns_cut_readers(&s->local.conns, now);
 	return s->reply_bytes + size <= HTTP_REPLY_BYTES_MAX + freed;
 }
 
@@ -444,7 +332,7 @@ static enum MHD_Result reply_queue(struct http_server *s, struct MHD_Connection 
 			return MHD_NO;
 	}
 	if (c)
-		c->reply_bytes = reply->size;
+		http_conn_busy(c, reply->size, now_ms());
 	response = response_make(s, reply);
 	if (!response)
 		return MHD_NO;
@@ -454,7 +342,10 @@ static enum MHD_Result reply_queue(struct http_server *s, struct MHD_Connection 
 	return result;
 }
 
-/* Called first when a request's head is complete; the answer is given then, before any body arrives. */
+/*
+ * Called first with a request's head, and again when its body, if there is one, has come. An answer to the first
+ * call ends the connection, which is right for a body that nobody wants to read, and only for that.
+ */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
 				  const char *method, const char *version, const char *upload,
 				  size_t *upload_size, void **request)
@@ -466,183 +357,15 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	(void)version;
 	(void)upload;
 	(void)upload_size;
-	(void)request;
-	if (!c || request_handle(l->server, connection, url, method, &reply) < 0)
+	if (!c)
 		return MHD_NO;
-	c->busy = true;
-	c->since_ms = now_ms();
+	if (!*request && !request_has_body(connection)) {
+		*request = c;
+		return MHD_YES;
+	}
+	if (request_handle(l->server, connection, url, method, &reply) < 0)
+		return MHD_NO;
 	return reply_queue(l->server, connection, &reply);
-}
-
-/* ---- sockets ---- */
-
-static int port_parse(const char *text, in_port_t *ret)
-{
-	size_t n = strspn(text, "0123456789");
-	unsigned long port;
-
-	if (n == 0 || n > 5 || text[n] != '\0')
-		return -EINVAL;
-	port = strtoul(text, NULL, 10);
-	if (port > 65535)
-		return -EINVAL;
-	*ret = htons((in_port_t)port);
-	return 0;
-}
-
-union http_addr {
-	struct sockaddr sa;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-	struct sockaddr_un un;
-};
-
-static int listen_parse(const char *text, union http_addr *ret)
-{
-	const char *colon = strrchr(text, ':');
-	size_t n = colon ? (size_t)(colon - text) : 0;
-	char host[INET6_ADDRSTRLEN];
-	union http_addr a = {0};
-	in_port_t port;
-
-	if (!colon || port_parse(colon + 1, &port) < 0 || n >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, text, n);
-	host[n] = '\0';
-	if (n >= 2 && host[0] == '[' && host[n - 1] == ']') {
-		host[n - 1] = '\0';
-		a.in6.sin6_family = AF_INET6;
-		a.in6.sin6_port = port;
-		if (inet_pton(AF_INET6, host + 1, &a.in6.sin6_addr) != 1)
-			return -EINVAL;
-	} else if (n == 0) {
-		a.in6.sin6_family = AF_INET6; /* in6addr_any */
-		a.in6.sin6_port = port;
-	} else {
-		a.in.sin_family = AF_INET;
-		a.in.sin_port = port;
-		if (inet_pton(AF_INET, host, &a.in.sin_addr) != 1)
-			return -EINVAL;
-	}
-	*ret = a;
-	return 0;
-}
-
-static int socket_bind(const union http_addr *a, socklen_t size, bool v6only, int *ret)
-{
-	_cleanup_close_ int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-					0);
-	int on = 1, only = v6only;
-
-	if (fd < 0)
-		return -errno;
-	if (a->sa.sa_family != AF_UNIX &&
-	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
-		return -errno;
-	if (a->sa.sa_family == AF_INET6 &&
-	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) < 0)
-		return -errno;
-	if (bind(fd, &a->sa, size) < 0 || listen(fd, HTTP_BACKLOG) < 0)
-		return -errno;
-	*ret = util_take_fd(&fd);
-	return 0;
-}
-
-static int socket_address(int fd, char *buf, size_t size)
-{
-	char host[INET6_ADDRSTRLEN] = "";
-	union http_addr a = {0};
-	socklen_t n = sizeof(a);
-
-	if (getsockname(fd, &a.sa, &n) < 0)
-		return -errno;
-	if (a.sa.sa_family == AF_INET6) {
-		inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof(host));
-		snprintf(buf, size, "[%s]:%u", host, ntohs(a.in6.sin6_port));
-	} else {
-		inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof(host));
-		snprintf(buf, size, "%s:%u", host, ntohs(a.in.sin_port));
-	}
-	return 0;
-}
-
-static int socket_open_tcp(const char *text, int *ret)
-{
-	bool all = text[0] == ':';
-	union http_addr a;
-	int r = listen_parse(text, &a);
-
-	if (r < 0)
-		return r;
-	r = socket_bind(&a, a.sa.sa_family == AF_INET6 ? sizeof(a.in6) : sizeof(a.in), !all, ret);
-	if (all && r == -EAFNOSUPPORT) {
-		/* A kernel without IPv6: all addresses are those of IPv4. */
-		a.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = a.in6.sin6_port};
-		r = socket_bind(&a, sizeof(a.in), false, ret);
-	}
-	return r;
-}
-
-/* 0 if path is free now: nothing was there, or a socket where nobody answers. */
-static int socket_clear_stale(const char *path, const union http_addr *a)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	/* EAGAIN: its queue is full, so somebody listens. */
-	if (connect(fd, &a->sa, sizeof(a->un)) == 0 || errno == EAGAIN)
-		return -EADDRINUSE;
-	if (errno != ECONNREFUSED && errno != ENOENT)
-		return -errno;
-	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-static int socket_make_dir(const char *path)
-{
-	_cleanup_free_ char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	return mkdir(dirname(copy), 0755) < 0 && errno != EEXIST ? -errno : 0;
-}
-
-static int socket_open_local(struct http_server *s, const char *path, int *ret)
-{
-	union http_addr a = {.un = {.sun_family = AF_UNIX}};
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-	mode_t mask;
-	int r;
-
-	if (strlen(path) >= sizeof(a.un.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(a.un.sun_path, path, strlen(path) + 1);
-	r = socket_make_dir(path);
-	if (r == 0)
-		r = socket_clear_stale(path, &a);
-	if (r < 0)
-		return r;
-	mask = umask(0117); /* so that it is 0660 from its first moment */
-	r = socket_bind(&a, sizeof(a.un), false, &fd);
-	umask(mask);
-	if (r < 0)
-		return r;
-	if (stat(path, &st) < 0)
-		return -errno;
-	s->socket_path = strdup(path);
-	if (!s->socket_path)
-		return -ENOMEM;
-	s->socket_dev = st.st_dev;
-	s->socket_ino = st.st_ino;
-	*ret = util_take_fd(&fd);
-	return 0;
 }
 
 /* ---- the server ---- */
@@ -657,6 +380,7 @@ static int listener_start(struct http_server *s, struct http_listener *l, int fd
 	const union MHD_DaemonInfo *info;
 
 	l->server = s;
+	l->conns.counts = &s->counts;
 	errno = 0;
 	l->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL, 0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
@@ -673,6 +397,23 @@ static int listener_start(struct http_server *s, struct http_listener *l, int fd
 	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, info->epoll_fd, &event) < 0 ? -errno : 0;
 }
 
+/* Remember which one is ours: it is removed at the end, and only if it still is. */
+static int socket_remember(struct http_server *s, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	s->socket_path = strdup(path);
+	s->socket_dev = st.st_dev;
+	s->socket_ino = st.st_ino;
+	return s->socket_path ? 0 : -ENOMEM;
+}
+
+/*
+ * TCP first: of two agents that start at once, the one that loses the port must not take the other's unix
+ * socket for a stale one.
+ */
 static int server_start(struct http_server *s, const char *listen_on, const char *socket_path,
 			const char **ret_which)
 {
@@ -680,13 +421,15 @@ static int server_start(struct http_server *s, const char *listen_on, const char
 	int r;
 
 	*ret_which = "listen";
-	r = socket_open_tcp(listen_on, &tcp);
+	r = http_socket_tcp(listen_on, &tcp);
 	if (r == 0)
-		r = socket_address(tcp, s->address, sizeof(s->address));
+		r = http_socket_address(tcp, s->address, sizeof(s->address));
 	if (r < 0)
 		return r;
 	*ret_which = "socket";
-	r = socket_open_local(s, socket_path, &local);
+	r = http_socket_local(socket_path, &local);
+	if (r == 0)
+		r = socket_remember(s, socket_path);
 	if (r < 0)
 		return r;
 	*ret_which = "server";
@@ -737,19 +480,10 @@ void http_get_counts(const struct http_server *s, struct http_counts *ret)
 /* Milliseconds until this listener wants to run, UINT64_MAX for never. */
 static uint64_t listener_timeout(struct http_listener *l, uint64_t now)
 {
+	uint64_t own = http_conns_timeout(&l->conns, now);
 	unsigned long long mhd;
-	uint64_t wait = MHD_get_timeout(l->daemon, &mhd) == MHD_YES ? mhd : UINT64_MAX;
 
-	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++) {
-		const struct http_conn *c = &l->conns[i];
-
-		if (c->used && !c->dying) {
-			uint64_t end = conn_deadline(c);
-
-			wait = MIN(wait, end > now ? end - now : 0);
-		}
-	}
-	return wait;
+	return MHD_get_timeout(l->daemon, &mhd) == MHD_YES ? MIN(own, mhd) : own;
 }
 
 int http_timeout_ms(struct http_server *s)
@@ -764,8 +498,8 @@ void http_run(struct http_server *s)
 {
 	uint64_t now = now_ms();
 
-	conn_cut_late(&s->tcp, now);
-	conn_cut_late(&s->local, now);
+	http_conns_cut_late(&s->tcp.conns, now);
+	http_conns_cut_late(&s->local.conns, now);
 	MHD_run(s->tcp.daemon);
 	MHD_run(s->local.daemon);
 }

@@ -16,18 +16,20 @@
 #define ISTIO_WORKLOADS_MAX 20
 
 struct istio_options {
-	enum visibility visibility;  /* l4: name hosts; l7: originate TLS from port 80 where that is safe */
-	bool v1beta1;		     /* API version networking.istio.io/v1beta1 instead of v1 */
-	bool mesh_scope;	     /* one object in root_namespace, exportTo "*"; else one per observed namespace, "." */
+	enum visibility
+		visibility; /* l4: name hosts; l7: originate TLS from port 80 where that is safe */
+	bool v1beta1;       /* API version networking.istio.io/v1beta1 instead of v1 */
+	bool mesh_scope; /* one object in root_namespace, exportTo "*"; else one per observed namespace, "." */
 	const char *root_namespace;
-	uint32_t min_connections;    /* hosts with fewer connections (and requests) are left out, with a note */
-	bool only_unregistered;	     /* leave out what the registry already covers (registered, originated) */
+	uint32_t
+		min_connections; /* hosts with fewer connections (and requests) are left out, with a note */
+	bool only_unregistered; /* leave out what the registry already covers (registered, originated) */
 };
 
-#define ISTIO_OPTIONS_DEFAULT                                                                      \
-	((struct istio_options){.visibility = VISIBILITY_L4,                                       \
-				.root_namespace = "istio-system",                                  \
-				.min_connections = 1,                                              \
+#define ISTIO_OPTIONS_DEFAULT                                     \
+	((struct istio_options){.visibility = VISIBILITY_L4,      \
+				.root_namespace = "istio-system", \
+				.min_connections = 1,             \
 				.only_unregistered = true})
 
 /* Words of --api-version and --scope, NULL-terminated; the index is the bool (v1beta1, mesh_scope). */
@@ -47,7 +49,7 @@ bool istio_namespace_valid(const char *ns);
 struct istio_port {
 	uint16_t number;
 	uint16_t target_port; /* 0: same as number */
-	bool tls;	      /* protocol TLS, else HTTP */
+	bool tls;             /* protocol TLS, else HTTP */
 };
 
 /* What was seen, for the annotations: facts only, no times of generation. */

@@ -4,8 +4,8 @@
  *
  * Owns: field names and their order on the way out. Must not know: where the text goes.
  *
- * Written straight into one buffer instead of through a cJSON tree: 65,536 rows would be a tree of 400 MB,
- * and cJSON's numbers are doubles, which hold counters exactly only up to 2^53.
+ * Written straight into one buffer instead of through a cJSON tree: 65,536 rows would be a tree of
+ * 400 MB, and cJSON's numbers are doubles, which hold counters exactly only up to 2^53.
  */
 #include <errno.h>
 #include <string.h>
@@ -41,8 +41,9 @@ static void json_escape(struct text *t, const char *s, size_t len)
 }
 
 /*
- * A JSON string in printable ASCII: it may be printed on a terminal, where C1 controls and the marks that
- * reorder text do harm. Bytes that are not UTF-8 (a cgroup's name may hold any) become the text \xHH.
+ * A JSON string in printable ASCII: it may be printed on a terminal, where C1 controls and the
+ * marks that reorder text do harm. Bytes that are not UTF-8 (a cgroup's name may hold any) become
+ * the text \xHH.
  */
 static void json_string(struct text *t, const char *s)
 {
@@ -69,9 +70,9 @@ static void json_string(struct text *t, const char *s)
 /* ', "key": ' inside an object or array that may have something in it already. */
 static void json_comma(struct text *t)
 {
-	char last = t->size ? t->data[t->size - 1] : '{';
+	const char *last = t->size ? t->data + t->size - 1 : "{";
 
-	if (last != '{' && last != '[')
+	if (*last != '{' && *last != '[')
 		text_puts(t, ", ");
 }
 

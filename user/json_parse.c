@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A DestinationList from JSON text; see json.h. Owner of cJSON.
+ * A DestinationList from JSON text; see json.h.
  *
- * Owns: what is accepted. Must not know: where the text comes from; it may come from anybody.
+ * Owns: which fields are accepted, and how a wrong one is named. Must not know: where the text
+ * comes from; it may come from anybody.
  *
- * Errors stick in struct reader: the first one is kept, reading goes on without effect, and the caller looks
- * once a row.
+ * Errors stick in struct reader: the first one is kept, reading goes on without effect, and the
+ * caller looks once a row.
  */
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "json.h"
+#include "json_tree.h"
 #include "name.h"
 #include "text.h"
 #include "util.h"
@@ -117,10 +118,12 @@ static void read_string(const struct place *p, const char *key, char **ret)
 	read_copy(p, key, text ? text : "", ret);
 }
 
+/* max: at most 2^63. */
 static bool is_whole(const cJSON *item, double max)
 {
-	return cJSON_IsNumber(item) && item->valuedouble >= 0 && item->valuedouble <= max &&
-	       floor(item->valuedouble) == item->valuedouble;
+	double v = item->valuedouble;
+
+	return cJSON_IsNumber(item) && v >= 0 && v <= max && (double)(uint64_t)v == v;
 }
 
 static uint64_t read_count_item(const struct place *p, const char *key, const cJSON *item)
@@ -159,30 +162,29 @@ static uint64_t read_time(const struct place *p, const char *key)
 	return ms;
 }
 
-/* Read a word of the contract with `parse` into *target, which keeps its value when the field is absent. */
-#define READ_WORD(p, key, parse, target)                                                           \
-	do {                                                                                       \
-		const char *word_ = read_text(p, key);                                             \
-                                                                                                   \
-		if (word_ && parse(word_, target) < 0)                                             \
-			place_fail(p, key, -EINVAL, "not one of the known words");                 \
+/* Read a word of the contract with `parse` into *target, which stays as it is without the field. */
+#define READ_WORD(p, key, parse, target)                                           \
+	do {                                                                       \
+		const char *word_ = read_text(p, key);                             \
+                                                                                   \
+		if (word_ && parse(word_, target) < 0)                             \
+			place_fail(p, key, -EINVAL, "not one of the known words"); \
 	} while (0)
 
 /* The same for a list of words as a bit set. */
-#define READ_WORDS(p, key, parse, type, target)                                                    \
-	do {                                                                                       \
-		const cJSON *item_, *array_ = read_array(p, key);                                  \
-		type value_;                                                                       \
-                                                                                                   \
-		cJSON_ArrayForEach(item_, array_)                                                  \
-		{                                                                                  \
-			const char *word_ = read_text_item(p, key, item_);                         \
-                                                                                                   \
-			if (word_ && parse(word_, &value_) == 0)                                   \
-				*(target) |= 1u << value_;                                         \
-			else                                                                       \
-				place_fail(p, key, -EINVAL, "has an unknown word");                \
-		}                                                                                  \
+#define READ_WORDS(p, key, parse, type, target)                                     \
+	do {                                                                        \
+		const cJSON *item_, *array_ = read_array(p, key);                   \
+		type value_;                                                        \
+                                                                                    \
+		cJSON_ArrayForEach(item_, array_) {                                 \
+			const char *word_ = read_text_item(p, key, item_);          \
+                                                                                    \
+			if (word_ && parse(word_, &value_) == 0)                    \
+				*(target) |= 1u << value_;                          \
+			else                                                        \
+				place_fail(p, key, -EINVAL, "has an unknown word"); \
+		}                                                                   \
 	} while (0)
 
 static void read_source(const struct place *row, struct source *s)
@@ -311,8 +313,7 @@ static void read_codes(const struct place *p, const char *key, enum ea_method me
 	struct place codes = place_enter(p, key, "requests.");
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, codes.object)
-	{
+	cJSON_ArrayForEach(item, codes.object) {
 		char *end;
 		unsigned long code = strtoul(item->string, &end, 10);
 		uint64_t count = read_count_item(&codes, key, item);
@@ -333,8 +334,7 @@ static void read_methods(const struct place *p, struct destination *d)
 	enum ea_method method;
 	const cJSON *item;
 
-	cJSON_ArrayForEach(item, methods.object)
-	{
+	cJSON_ArrayForEach(item, methods.object) {
 		if (model_method_parse(item->string, &method) < 0)
 			place_fail(p, "byMethodCode", -EINVAL, "has an unknown method");
 		else
@@ -342,7 +342,7 @@ static void read_methods(const struct place *p, struct destination *d)
 	}
 }
 
-/* One sum for the whole row: the first answered code carries it, so that sums of sums come out right. */
+/* One sum for the row: the first answered code carries it, so that later sums come out right. */
 static void read_first_byte(const struct place *p, struct destination *d)
 {
 	struct place times = place_enter(p, "timeToFirstByte", "requests.timeToFirstByte.");
@@ -389,8 +389,7 @@ static void read_addresses(const struct place *p, struct destination *d)
 	uint64_t age = 0;
 	uint8_t ip[16];
 
-	cJSON_ArrayForEach(item, array)
-	{
+	cJSON_ArrayForEach(item, array) {
 		const char *text = read_text_item(p, "addresses", item);
 
 		if (!text || address_parse(text, ip) < 0) {
@@ -423,8 +422,7 @@ static int read_rows(const struct place *top, struct destination_list *list)
 
 	if (!array)
 		place_fail(top, "destinations", -EINVAL, "missing");
-	cJSON_ArrayForEach(item, array)
-	{
+	cJSON_ArrayForEach(item, array) {
 		_cleanup_(destination_done) struct destination d = {0};
 		struct place p = {.reader = r, .object = item, .name = ""};
 
@@ -461,103 +459,10 @@ static int read_list(const cJSON *root, struct reader *r, struct destination_lis
 	return r->error ? r->error : read_rows(&top, list);
 }
 
-/*
- * One string, from behind its opening quote to its closing one; NULL with *ret_why if cJSON would take what
- * we do not want: control bytes, broken UTF-8, and \u0000, which would cut a name short for everyone but us.
- */
-static const char *scan_string(const char *s, const char *end, const char **ret_why)
-{
-	size_t len;
-
-	for (; s < end && *s != '"'; s += len) {
-		len = text_utf8_len(s, (size_t)(end - s));
-		if (len == 0)
-			*ret_why = "a string is not UTF-8";
-		else if (len == 1 && *s < 0x20)
-			*ret_why = "a string has a control character";
-		else if (*s == '\\' && end - s >= 6 && memcmp(s, "\\u0000", 6) == 0)
-			*ret_why = "a string has a zero byte";
-		else if (*s == '\\')
-			len = 2;
-		if (*ret_why)
-			return NULL;
-	}
-	if (s < end)
-		return s;
-	*ret_why = "not JSON";
-	return NULL;
-}
-
-/* Everything cJSON is too friendly for, and the number of values before it takes memory for them. */
-static int scan_text(const char *s, size_t size, const char **ret_why)
-{
-	const char *end = s + size;
-	size_t values = 1;
-
-	for (; s < end; s++) {
-		if (*s == '"') {
-			s = scan_string(s + 1, end, ret_why);
-			if (!s)
-				return -EINVAL;
-		} else if (*s == ',' || *s == '[' || *s == '{') {
-			values++;
-		} else if ((*s < 0x20 || *s > 0x7e) && *s != '\t' && *s != '\n' && *s != '\r') {
-			*ret_why = "not JSON";
-			return -EINVAL;
-		}
-	}
-	if (values <= JSON_VALUES_MAX)
-		return 0;
-	*ret_why = "more values than a list of destinations can have";
-	return -EFBIG;
-}
-
-/* cJSON answers NULL for bad text and for no memory alike; the hook tells which. */
-static _Thread_local bool parse_out_of_memory;
-
-static void *parse_alloc(size_t size)
-{
-	void *p = malloc(size);
-
-	if (!p)
-		parse_out_of_memory = true;
-	return p;
-}
-
-static void parse_freep(cJSON **root)
-{
-	cJSON_Delete(*root);
-}
-
-/* The tree of text, with nothing but white space behind it. */
-static int parse_text(const char *text, size_t size, cJSON **ret, const char **ret_why)
-{
-	cJSON_Hooks hooks = {.malloc_fn = parse_alloc, .free_fn = free};
-	_cleanup_(parse_freep) cJSON *root = NULL;
-	const char *rest = NULL;
-	int r = scan_text(text, size, ret_why);
-
-	if (r < 0)
-		return r;
-	cJSON_InitHooks(&hooks);
-	parse_out_of_memory = false;
-	root = cJSON_ParseWithLengthOpts(text, size, &rest, false);
-	if (parse_out_of_memory)
-		return -ENOMEM;
-	while (root && rest < text + size && strchr(" \t\n\r", *rest))
-		rest++;
-	if (!root || rest < text + size) {
-		*ret_why = "not JSON";
-		return -EINVAL;
-	}
-	*ret = TAKE_PTR(root);
-	return 0;
-}
-
 int json_to_list(const char *text, size_t size, struct destination_list *ret, char **ret_why)
 {
 	_cleanup_(destination_list_done) struct destination_list list = {0};
-	_cleanup_(parse_freep) cJSON *root = NULL;
+	_cleanup_(json_tree_freep) cJSON *root = NULL;
 	struct reader reader = {.row = OUTSIDE_ROWS};
 	const char *why = "larger than 256 MiB";
 	int r = -EFBIG;
@@ -565,7 +470,7 @@ int json_to_list(const char *text, size_t size, struct destination_list *ret, ch
 	*ret_why = NULL;
 	if (size <= JSON_INPUT_MAX) {
 		why = NULL;
-		r = parse_text(text, size, &root, &why);
+		r = json_tree_parse(text, size, &root, &why);
 	}
 	if (r < 0) {
 		*ret_why = why ? strdup(why) : NULL;

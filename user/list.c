@@ -56,7 +56,7 @@ static int list_compare(const void *a, const void *b)
 	return destination_compare(a, b);
 }
 
-/* Row i moves to the end of the first *n rows, or into the last of them if it is the same destination. */
+/* Row i moves behind the first *n rows, or into the last of them if it is the same destination. */
 static int list_fold(struct destination_list *list, size_t i, size_t *n)
 {
 	struct destination *items = list->items;
@@ -96,7 +96,7 @@ int destination_list_normalize(struct destination_list *list)
 	return r;
 }
 
-/* Copy the next word of the sorted, comma separated *words to *out, with a comma unless it is the first. */
+/* Copy the next of the comma separated *words to *out, behind a comma unless it is the first. */
 static void node_take(const char **words, size_t len, char **out, const char *start)
 {
 	if (*out != start)
@@ -141,7 +141,8 @@ static void list_merge_header(struct destination_list *into, const struct destin
 	if (!into->since_ms || (from->since_ms && from->since_ms < into->since_ms))
 		into->since_ms = from->since_ms;
 	into->generated_ms = MAX(into->generated_ms, from->generated_ms);
-	into->destinations_dropped = model_add(into->destinations_dropped, from->destinations_dropped);
+	into->destinations_dropped = model_add(into->destinations_dropped,
+					       from->destinations_dropped);
 	into->hosts_folded = model_add(into->hosts_folded, from->hosts_folded);
 }
 
@@ -169,7 +170,7 @@ int destination_list_merge(struct destination_list *into, struct destination_lis
 	return destination_list_normalize(into);
 }
 
-/* Plaintext HTTP is readable on the way, with prior-knowledge HTTP/2 too; everything else is bytes. */
+/* Plaintext HTTP is readable on the way, also as prior-knowledge HTTP/2; the rest is bytes. */
 static bool protocol_plaintext(enum protocol p)
 {
 	return p == PROTOCOL_HTTP || p == PROTOCOL_HTTP2;
@@ -297,15 +298,16 @@ static int compare_last_seen(const struct destination *a, const struct destinati
 }
 
 static int (*const sort_compare[])(const struct destination *, const struct destination *) = {
-	[SORT_BYTES] = compare_bytes,	    [SORT_CONNECTIONS] = compare_connections,
-	[SORT_REQUESTS] = compare_requests, [SORT_HOST] = compare_host,
+	[SORT_BYTES] = compare_bytes,         [SORT_CONNECTIONS] = compare_connections,
+	[SORT_REQUESTS] = compare_requests,   [SORT_HOST] = compare_host,
 	[SORT_LAST_SEEN] = compare_last_seen,
 };
 _Static_assert(ARRAY_SIZE(sort_compare) == SORT_MAX, "an order for every key");
 
 static int list_compare_by(const void *a, const void *b, void *compare)
 {
-	int order = (*(int (**)(const struct destination *, const struct destination *))compare)(a, b);
+	int order = (*(int (**)(const struct destination *, const struct destination *))compare)(a,
+												 b);
 
 	return order ? order : destination_compare(a, b);
 }

@@ -4,10 +4,10 @@
  *
  * Owns: the families, their labels and help. Must not know: HTTP, the kernel.
  *
- * Rows that differ only in what is no label of a family (a host's TLS and plaintext HTTP on one port, say)
- * are summed: two lines with the same labels would make Prometheus refuse the whole scrape. So rows are
- * sorted by their labels first, and a family walks over the groups. The labels of a group are written once
- * and copied into every family.
+ * Rows that differ only in what is no label of a family (a host's TLS and plaintext HTTP on one
+ * port, say) are summed: two lines with the same labels would make Prometheus refuse the whole
+ * scrape. So rows are sorted by their labels first, and a family walks over the groups. The labels
+ * of a group are written once and copied into every family.
  */
 #include <errno.h>
 #include <string.h>
@@ -23,7 +23,10 @@
 enum kind { KIND_TCP, KIND_HTTP, KIND_QUIC, KIND_UDP, KIND_MAX };
 
 static const char *const kind_words[] = {
-	[KIND_TCP] = "tcp", [KIND_HTTP] = "http", [KIND_QUIC] = "quic", [KIND_UDP] = "udp",
+	[KIND_TCP] = "tcp",
+	[KIND_HTTP] = "http",
+	[KIND_QUIC] = "quic",
+	[KIND_UDP] = "udp",
 };
 _Static_assert(ARRAY_SIZE(kind_words) == KIND_MAX, "a word for every kind");
 
@@ -62,9 +65,13 @@ static void exposition_done(struct exposition *x)
 /* A label's value: backslash, quote and newline escaped; what is not UTF-8 as the text \xHH. */
 static void label_value(struct text *t, const char *s)
 {
-	size_t n = strlen(s), len;
+	size_t n = strlen(s), len = 0;
 
-	for (; n; s += len, n -= len) {
+	/* Nearly all values are names and need none of it. */
+	while (s[len] > 0x20 && s[len] < 0x7f && s[len] != '"' && s[len] != '\\')
+		len++;
+	text_add(t, s, len);
+	for (s += len, n -= len; n; s += len, n -= len) {
 		len = text_utf8_len(s, n);
 		if (len == 0) {
 			len = 1;
@@ -113,16 +120,16 @@ static int labels_compare(const struct destination *a, const struct destination 
 	if (order == 0)
 		order = strcmp(s->workload, o->workload);
 	if (order == 0)
+		order = strcmp(a->host, b->host);
+	if (order == 0)
+		order = (a->port > b->port) - (a->port < b->port);
+	if (order == 0)
 		order = strcmp(s->canonical_service, o->canonical_service);
 	if (order == 0)
 		order = strcmp(s->canonical_revision, o->canonical_revision);
 	if (order == 0)
 		order = strcmp(s->app, o->app);
-	if (order == 0)
-		order = strcmp(s->version, o->version);
-	if (order == 0)
-		order = strcmp(a->host, b->host);
-	return order ? order : (a->port > b->port) - (a->port < b->port);
+	return order ? order : strcmp(s->version, o->version);
 }
 
 static int rows_compare(const void *a, const void *b)
@@ -132,6 +139,16 @@ static int rows_compare(const void *a, const void *b)
 	int order = labels_compare(x, y);
 
 	return order ? order : (int)row_kind(x) - (int)row_kind(y);
+}
+
+/* A list in the contract's order nearly always is in this one too. */
+static bool rows_sorted(const struct exposition *x)
+{
+	for (size_t i = 1; i < x->n_rows; i++) {
+		if (rows_compare(&x->rows[i - 1], &x->rows[i]) > 0)
+			return false;
+	}
+	return true;
 }
 
 static int exposition_rows(struct exposition *x, const struct destination_list *list)
@@ -144,7 +161,7 @@ static int exposition_rows(struct exposition *x, const struct destination_list *
 		if (!list->items[i].internal)
 			x->rows[x->n_rows++] = &list->items[i];
 	}
-	if (x->n_rows > 1)
+	if (!rows_sorted(x))
 		qsort(x->rows, x->n_rows, sizeof(struct destination *), rows_compare);
 	return 0;
 }
@@ -211,8 +228,8 @@ static void sample_end(struct text *t, uint64_t value)
 struct family {
 	const char *name, *type, *help;
 	enum kind first, last; /* the rows that have it, by kind */
-	enum kind word;	       /* request_protocol */
-	size_t field;	       /* offset of the number in struct destination, for write_sum */
+	enum kind word;        /* request_protocol */
+	size_t field;          /* offset of the number in struct destination, for write_sum */
 	void (*write)(struct exposition *x, const struct family *f, const struct endpoint *e);
 };
 
@@ -239,7 +256,7 @@ static uint64_t row_requests(const struct destination *d, const struct request_c
 	return 0;
 }
 
-/* A line per code and method, written where the first of the endpoint's rows has it (there is mostly one). */
+/* A line per code and method, written where the first of the (mostly one) rows has it. */
 static void write_requests(struct exposition *x, const struct family *f, const struct endpoint *e)
 {
 	size_t begin = e->begin[f->first], end = e->begin[f->last + 1];
@@ -267,8 +284,8 @@ static void write_requests(struct exposition *x, const struct family *f, const s
 }
 
 /* The words of a bit set, sorted as strings: h2,http/1.0,http/1.1. */
-static void label_words(struct text *t, const char *name, uint32_t bits, const uint8_t *order, size_t n,
-			const char *(*word)(unsigned int))
+static void label_words(struct text *t, const char *name, uint32_t bits, const uint8_t *order,
+			size_t n, const char *(*word)(unsigned int))
 {
 	const char *comma = "";
 
@@ -334,13 +351,14 @@ static void write_info(struct exposition *x, const struct family *f, const struc
 	}
 }
 
-#define TCP_FAMILY KIND_TCP, KIND_HTTP, KIND_TCP
-#define L7_FAMILY  KIND_HTTP, KIND_HTTP, KIND_HTTP
+#define TCP_FAMILY  KIND_TCP, KIND_HTTP, KIND_TCP
+#define L7_FAMILY   KIND_HTTP, KIND_HTTP, KIND_HTTP
 #define FIELD(name) offsetof(struct destination, name)
 
 static const struct family families[] = {
 	{"egress_tcp_connections_opened_total", "counter",
-	 "Connections established from the workload to the host.", TCP_FAMILY, FIELD(opened), write_sum},
+	 "Connections established from the workload to the host.", TCP_FAMILY, FIELD(opened),
+	 write_sum},
 	{"egress_tcp_connections_closed_total", "counter",
 	 "Established connections that have ended.", TCP_FAMILY, FIELD(closed), write_sum},
 	{"egress_tcp_connections_failed_total", "counter",
@@ -355,12 +373,13 @@ static const struct family families[] = {
 	 "Plaintext HTTP requests by status code of the answer; code 0: none came.", L7_FAMILY, 0,
 	 write_requests},
 	{"egress_request_bytes_total", "counter",
-	 "Bytes of plaintext HTTP requests, heads included.", L7_FAMILY, FIELD(request_bytes), write_sum},
+	 "Bytes of plaintext HTTP requests, heads included.", L7_FAMILY, FIELD(request_bytes),
+	 write_sum},
 	{"egress_response_bytes_total", "counter",
 	 "Bytes of answers to plaintext HTTP requests, heads included.", L7_FAMILY,
 	 FIELD(response_bytes), write_sum},
-	{"egress_destination_info", "gauge",
-	 "What is known of a destination; always 1.", KIND_TCP, KIND_UDP, KIND_TCP, 0, write_info},
+	{"egress_destination_info", "gauge", "What is known of a destination; always 1.", KIND_TCP,
+	 KIND_UDP, KIND_TCP, 0, write_info},
 };
 
 /* A family without samples is left out, its head too. */

@@ -21,8 +21,9 @@ static const size_t source_fields[] = {
 	offsetof(struct source, app),
 	offsetof(struct source, version),
 };
-#define SOURCE_FIELDS	      ARRAY_SIZE(source_fields)
-#define SOURCE_CONTRACT_FIELDS 2 /* namespace and workload come before the host in the contract's order */
+#define SOURCE_FIELDS ARRAY_SIZE(source_fields)
+#define SOURCE_CONTRACT_FIELDS \
+	2 /* namespace and workload come before the host in the contract's order */
 _Static_assert(sizeof(struct source) == SOURCE_FIELDS * sizeof(char *), "every field is listed");
 
 static char **source_field(struct source *s, size_t i)
@@ -155,7 +156,7 @@ static int requests_merge(const struct destination *a, const struct destination 
 	if (!all)
 		return -ENOMEM;
 	while (i < a->n_by_code || j < b->n_by_code) {
-		int order = i == a->n_by_code	? 1
+		int order = i == a->n_by_code   ? 1
 			    : j == b->n_by_code ? -1
 						: request_compare(&a->by_code[i], &b->by_code[j]);
 
@@ -171,7 +172,7 @@ static int requests_merge(const struct destination *a, const struct destination 
 	return 0;
 }
 
-/* Latest first; the bytes decide between equal times, so that the order of arrival never matters. */
+/* Latest first; the bytes decide between equal times, so that the order of adding never matters. */
 static bool address_before(const struct address *a, const struct address *b)
 {
 	if (a->last_ms != b->last_ms)

@@ -21,8 +21,8 @@
 #define MODEL_HOST_INVALID "~invalid"
 
 /*
- * Counters stop here instead of wrapping: merged dumps come from files anybody may have written, and a
- * number beyond it would not fit a signed 64-bit integer in whatever reads ours.
+ * Counters stop here instead of wrapping: merged dumps come from files anybody may have written,
+ * and a number beyond it would not fit a signed 64-bit integer in whatever reads ours.
  */
 #define MODEL_COUNT_MAX ((uint64_t)INT64_MAX)
 
@@ -98,8 +98,8 @@ const char *model_registry_name(enum registry v);
 const char *model_interception_name(enum interception v);
 const char *model_finding_name(enum finding v);
 const char *model_tls_version_name(enum tls_version v); /* "ssl3.0" "1.0" .. "1.3" */
-const char *model_alpn_name(enum alpn v);		/* "h2" .. "other" */
-const char *model_method_name(enum ea_method v);	/* "GET" ..; EA_METHOD_OTHER is "OTHER" */
+const char *model_alpn_name(enum alpn v);               /* "h2" .. "other" */
+const char *model_method_name(enum ea_method v);        /* "GET" ..; EA_METHOD_OTHER is "OTHER" */
 
 /* The reverse; -EINVAL if the word is none of them. */
 int model_protocol_parse(const char *word, enum protocol *ret);
@@ -132,7 +132,7 @@ struct request_count {
 };
 
 struct address {
-	uint8_t ip[16];	  /* network byte order, IPv4 as ::ffff:a.b.c.d */
+	uint8_t ip[16];   /* network byte order, IPv4 as ::ffff:a.b.c.d */
 	uint64_t last_ms; /* Unix milliseconds */
 };
 
@@ -148,13 +148,13 @@ struct destination {
 	enum interception interception;
 
 	uint32_t tls_versions; /* bits 1 << enum tls_version, as offered by the client */
-	uint32_t alpn;	       /* bits 1 << enum alpn, as offered */
+	uint32_t alpn;         /* bits 1 << enum alpn, as offered */
 	bool ech;
 	bool tls_origination; /* the sidecar was seen to open TLS to this host for this plaintext */
 
 	uint64_t opened, closed, failed; /* connections; active = opened - closed */
-	uint64_t sent, received;	 /* payload bytes as the application sees them */
-	uint64_t requests;		 /* request heads seen; >= the sum over by_code */
+	uint64_t sent, received;         /* payload bytes as the application sees them */
+	uint64_t requests;               /* request heads seen; >= the sum over by_code */
 	uint64_t request_bytes, response_bytes;
 	struct request_count *by_code; /* sorted by (code, method); owned */
 	size_t n_by_code;
@@ -162,17 +162,17 @@ struct destination {
 	struct address addresses[MODEL_ADDRESSES_MAX]; /* most recent first */
 	size_t n_addresses;
 	uint64_t first_ms, last_ms; /* Unix milliseconds */
-	uint32_t findings;	    /* bits 1 << enum finding */
+	uint32_t findings;          /* bits 1 << enum finding */
 };
 
 struct destination_list {
 	struct destination *items; /* owned, with all they own */
 	size_t n;
 	size_t capacity;
-	char *node; /* owned, may be NULL */
+	char *node;                      /* owned, may be NULL */
 	uint64_t since_ms, generated_ms; /* Unix milliseconds */
-	uint64_t destinations_dropped;	 /* counted where no destination could be told any more */
-	uint64_t hosts_folded;		 /* counted under MODEL_HOST_OTHER for want of room */
+	uint64_t destinations_dropped;   /* counted where no destination could be told any more */
+	uint64_t hosts_folded;           /* counted under MODEL_HOST_OTHER for want of room */
 };
 
 void destination_done(struct destination *d); /* frees what d owns, zeroes it */
@@ -190,8 +190,9 @@ uint64_t destination_active(const struct destination *d);
 bool destination_is_sum(const struct destination *d);
 
 /*
- * The contract's order: namespace, workload, host, port, protocol (by name); then what is left of the
- * source, so that only rows that really are the same destination compare equal. 0 means: merge them.
+ * The contract's order: namespace, workload, host, port, protocol (by name); then what is left of
+ * the source, so that only rows that really are the same destination compare equal. 0 means: merge
+ * them.
  */
 int destination_compare(const struct destination *a, const struct destination *b);
 
@@ -206,34 +207,35 @@ int destination_add_requests(struct destination *d, uint16_t code, enum ea_metho
 void destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms);
 
 /*
- * Add what `from` counted to `into`, which is the same destination seen elsewhere (another container
- * of the workload, another node): sums, unions, earliest first and latest last. Where only one value can
- * stay: external before internal, the name source, registry state and interception that say most.
- * Commutative and associative; `into` is untouched on failure.
+ * Add what `from` counted to `into`, which is the same destination seen elsewhere (another
+ * container of the workload, another node): sums, unions, earliest first and latest last. Where
+ * only one value can stay: external before internal, the name source, registry state and
+ * interception that say most. Commutative and associative; `into` is untouched on failure.
  */
 int destination_merge(struct destination *into, const struct destination *from);
 
-/* Sort into the contract's order and merge rows that compare equal. The list stays usable on failure. */
+/* Sort into the contract's order, merge rows that compare equal. Stays usable on failure. */
 int destination_list_normalize(struct destination_list *list);
 
 /*
- * Move all rows of `from` into `into` and normalise; limits add up, since is the earliest, generated the
- * latest, node the sorted set of both (comma separated). -ENOMEM before anything was moved leaves both as
- * they were, after that `from` is empty and `into` holds all rows.
+ * Move all rows of `from` into `into` and normalise; limits add up, since is the earliest,
+ * generated the latest, node the sorted set of both (comma separated). -ENOMEM before anything was
+ * moved leaves both as they were, after that `from` is empty and `into` holds all rows.
  */
 int destination_list_merge(struct destination_list *into, struct destination_list *from);
 
 /*
  * Derive what follows from the rows of one source taken together: visibility of each row (l7 for
  * plaintext HTTP, l4 else) and the findings ech, no-sni, ip-literal, invalid-name and
- * mixed-tls-and-plaintext (the host is reached over TLS and in plaintext HTTP by this source). Needs a normalised list. Findings are added, never taken away: facts only
- * grow, and a selection of rows must not lose what was found in the whole.
+ * mixed-tls-and-plaintext (the host is reached over TLS and in plaintext HTTP by this source).
+ * Needs a normalised list. Findings are added, never taken away: facts only grow, and a selection
+ * of rows must not lose what was found in the whole.
  */
 void destination_list_judge(struct destination_list *list);
 
 enum scope_filter { SCOPE_EXTERNAL, SCOPE_INTERNAL, SCOPE_ALL, SCOPE_MAX };
 
-/* What to show. NULL or _MAX (scope: SCOPE_ALL) means any. host is a glob (fnmatch, case-insensitive). */
+/* What to show. NULL or _MAX (scope: SCOPE_ALL) means any. host: fnmatch(3), whatever the case. */
 struct selection {
 	const char *ns;
 	const char *workload;
@@ -243,10 +245,9 @@ struct selection {
 	enum scope_filter scope;
 };
 
-#define SELECTION_DEFAULT                                                                          \
-	((struct selection){.visibility = VISIBILITY_MAX,                                          \
-			    .registry = REGISTRY_MAX,                                              \
-			    .scope = SCOPE_EXTERNAL})
+#define SELECTION_DEFAULT    \
+	((struct selection){ \
+		.visibility = VISIBILITY_MAX, .registry = REGISTRY_MAX, .scope = SCOPE_EXTERNAL})
 
 bool selection_matches(const struct selection *s, const struct destination *d);
 /* Drop the rows that do not match, in place. */

@@ -22,25 +22,25 @@ static int word_find(const char *const *words, size_t n, const char *word, size_
 }
 
 /* model_<stem>_name() and model_<stem>_parse() over the table <stem>_words. */
-#define WORDS(stem, type, max)                                                                     \
-	_Static_assert(ARRAY_SIZE(stem##_words) == (max), "a word for every " #stem);              \
-	const char *model_##stem##_name(type v)                                                    \
-	{                                                                                          \
-		return stem##_words[v];                                                            \
-	}                                                                                          \
-	int model_##stem##_parse(const char *word, type *ret)                                      \
-	{                                                                                          \
-		size_t i;                                                                          \
-		int r = word_find(stem##_words, ARRAY_SIZE(stem##_words), word, &i);               \
-                                                                                                   \
-		if (r == 0)                                                                        \
-			*ret = (type)i;                                                            \
-		return r;                                                                          \
-	}                                                                                          \
+#define WORDS(stem, type, max)                                                        \
+	_Static_assert(ARRAY_SIZE(stem##_words) == (max), "a word for every " #stem); \
+	const char *model_##stem##_name(type v)                                       \
+	{                                                                             \
+		return stem##_words[v];                                               \
+	}                                                                             \
+	int model_##stem##_parse(const char *word, type *ret)                         \
+	{                                                                             \
+		size_t i;                                                             \
+		int r = word_find(stem##_words, ARRAY_SIZE(stem##_words), word, &i);  \
+                                                                                      \
+		if (r == 0)                                                           \
+			*ret = (type)i;                                               \
+		return r;                                                             \
+	}                                                                             \
 	_Static_assert((max) > 0, "")
 
 static const char *const protocol_words[] = {
-	[PROTOCOL_TLS] = "tls",	  [PROTOCOL_HTTP] = "http", [PROTOCOL_HTTP2] = "http2",
+	[PROTOCOL_TLS] = "tls",   [PROTOCOL_HTTP] = "http", [PROTOCOL_HTTP2] = "http2",
 	[PROTOCOL_QUIC] = "quic", [PROTOCOL_TCP] = "tcp",   [PROTOCOL_UDP] = "udp",
 };
 WORDS(protocol, enum protocol, PROTOCOL_MAX);
@@ -58,7 +58,7 @@ static const char *const visibility_words[] = {
 WORDS(visibility, enum visibility, VISIBILITY_MAX);
 
 static const char *const registry_words[] = {
-	[REGISTRY_UNKNOWN] = "unknown",	      [REGISTRY_PASSTHROUGH] = "passthrough",
+	[REGISTRY_UNKNOWN] = "unknown",       [REGISTRY_PASSTHROUGH] = "passthrough",
 	[REGISTRY_REGISTERED] = "registered", [REGISTRY_ORIGINATED] = "originated",
 	[REGISTRY_BLOCKED] = "blocked",
 };
@@ -87,7 +87,7 @@ WORDS(finding, enum finding, FINDING_MAX);
 
 static const char *const tls_version_words[] = {
 	[TLS_SSL30] = "ssl3.0", [TLS_10] = "1.0", [TLS_11] = "1.1",
-	[TLS_12] = "1.2",	[TLS_13] = "1.3",
+	[TLS_12] = "1.2",       [TLS_13] = "1.3",
 };
 WORDS(tls_version, enum tls_version, TLS_VERSION_MAX);
 
@@ -115,19 +115,17 @@ int model_alpn_parse(const char *word, enum alpn *ret)
 }
 
 static const char *const method_words[] = {
-	[EA_METHOD_OTHER] = "OTHER", [EA_METHOD_GET] = "GET",	      [EA_METHOD_HEAD] = "HEAD",
-	[EA_METHOD_POST] = "POST",   [EA_METHOD_PUT] = "PUT",	      [EA_METHOD_DELETE] = "DELETE",
+	[EA_METHOD_OTHER] = "OTHER",     [EA_METHOD_GET] = "GET",
+	[EA_METHOD_HEAD] = "HEAD",       [EA_METHOD_POST] = "POST",
+	[EA_METHOD_PUT] = "PUT",         [EA_METHOD_DELETE] = "DELETE",
 	[EA_METHOD_CONNECT] = "CONNECT", [EA_METHOD_OPTIONS] = "OPTIONS",
-	[EA_METHOD_TRACE] = "TRACE", [EA_METHOD_PATCH] = "PATCH",
+	[EA_METHOD_TRACE] = "TRACE",     [EA_METHOD_PATCH] = "PATCH",
 };
 WORDS(method, enum ea_method, EA_METHOD_MAX);
 
 static const char *const sort_words[] = {
-	[SORT_BYTES] = "bytes",
-	[SORT_CONNECTIONS] = "connections",
-	[SORT_REQUESTS] = "requests",
-	[SORT_HOST] = "host",
-	[SORT_LAST_SEEN] = "last-seen",
+	[SORT_BYTES] = "bytes", [SORT_CONNECTIONS] = "connections", [SORT_REQUESTS] = "requests",
+	[SORT_HOST] = "host",   [SORT_LAST_SEEN] = "last-seen",
 };
 WORDS(sort, enum sort_key, SORT_MAX);
 

@@ -81,7 +81,7 @@ static const char *label_fault(const char *label, size_t len)
 			return "has a wildcard"; /* H4 to H6: legal there, but no host anybody called */
 		if (!is_label_char(label[i]))
 			return "has a character that is not legal in a host name";
-		/* Istio takes it, but the object's own name is made from the host and must be lower case. */
+		/* Istio takes it, but the name of the object is made from it: lower case. */
 		if (is_upper(label[i]))
 			return "has an upper-case letter";
 	}
@@ -105,7 +105,7 @@ static const char *labels_fault(const char *host)
 	return fault;
 }
 
-/* H3. Istio asks strconv.Atoi, which gives up beyond 64 bits; no top-level domain is a number of any size. */
+/* H3. Istio asks strconv.Atoi, which gives up beyond 64 bits; no top-level domain is any number. */
 static bool is_number(const char *label)
 {
 	return label[strspn(label, "0123456789")] == '\0';
@@ -119,12 +119,12 @@ static bool has_suffix(const char *host, const char *suffix)
 }
 
 /*
- * Names of Kubernetes Services: the registry has them already. The cluster's domain is not known here, so the
- * form decides: SERVICE.NAMESPACE.svc, with or without a domain behind it. One label before ".svc." is no
- * Service, and there are public names like that (media.svc.ms).
+ * Names of Kubernetes Services: the registry has them already. The cluster's domain is not known
+ * here, so the form decides: SERVICE.NAMESPACE.svc, with or without a domain behind it. One label
+ * before ".svc." is no Service, and there are public names like that (media.svc.ms).
  *
- * Other names below .local stay: many companies serve a .local zone by unicast DNS, and what a pod reached
- * there is as external as any other host.
+ * Other names below .local stay: many companies serve a .local zone by unicast DNS, and what a pod
+ * reached there is as external as any other host.
  */
 static bool is_cluster_name(const char *host)
 {

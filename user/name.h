@@ -21,8 +21,9 @@ enum name_kind {
 enum name_kind name_classify(const char *name, size_t len);
 
 /*
- * NULL if Istio accepts the host in a ServiceEntry that this tool would generate, else the reason it
- * does not, as a short phrase ("is an IP address", "has an underscore", "is a single label", ...).
+ * NULL if Istio accepts the host in a ServiceEntry that this tool would generate, else the reason
+ * it does not, as a short phrase ("is an IP address", "has an underscore", "is a single label",
+ * ...).
  */
 const char *name_unregistrable(const char *host);
 

@@ -3,7 +3,7 @@
  * Options, see opt.h.
  *
  * Owns: the four levels a value can come from, and every message about wrong usage.
- * Must not know: what any option means; YAML (yaml.c reads the file), terminals.
+ * Must not know: what any option means; YAML (yaml.c reads the file), what a value looks like (opt_value.c).
  */
 #include "opt.h"
 
@@ -16,14 +16,13 @@
 #include <string.h>
 
 #include "log.h"
+#include "opt_work.h"
 #include "util.h"
 #include "yaml.h"
 
 /* Longest name of an option, so that the environment's form of it fits a buffer. */
 #define OPT_NAME_MAX 64
 #define OPT_ENV      "EGRESS_AGENT_"
-/* Durations beyond ten thousand days are typing errors; the product still fits in 64 bits. */
-#define OPT_DURATION_MAX_MS (10000ull * 24 * 3600 * 1000)
 /* getopt_long's value of the option with index 0; above every short name. */
 #define OPT_VAL_FIRST 256
 
@@ -91,152 +90,6 @@ static const char *opt_keep(struct opt_parse *p, const char *text)
 	p->arena = grown;
 	grown[p->n_arena] = strdup(text);
 	return grown[p->n_arena] ? grown[p->n_arena++] : NULL;
-}
-
-/* Values as text */
-
-union opt_value {
-	const char *string;
-	uint32_t number;
-	uint64_t ms;
-	int choice;
-	bool flag;
-};
-
-/* Digits only: no sign, no space, no base. Advances *text behind them. */
-static int opt_parse_digits(const char **text, uint64_t max, uint64_t *ret)
-{
-	uint64_t value = 0;
-
-	if (!isdigit((unsigned char)**text))
-		return -EINVAL;
-	for (; isdigit((unsigned char)**text); (*text)++) {
-		value = value * 10 + (uint64_t)(**text - '0');
-		if (value > max)
-			return -ERANGE;
-	}
-	*ret = value;
-	return 0;
-}
-
-static int opt_parse_uint(const struct opt *opt, const char *text, union opt_value *ret)
-{
-	uint32_t max = opt->max ? opt->max : UINT32_MAX;
-	uint64_t value = 0;
-
-	if (opt_parse_digits(&text, max, &value) || *text || value < opt->min)
-		return -EINVAL;
-	ret->number = (uint32_t)value;
-	return 0;
-}
-
-static int opt_parse_duration(const struct opt *opt, const char *text, union opt_value *ret)
-{
-	static const struct {
-		const char *word;
-		uint64_t ms;
-	} units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-	uint64_t value = 0;
-
-	if (opt_parse_digits(&text, OPT_DURATION_MAX_MS, &value))
-		return -EINVAL;
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		if (strcmp(text, units[i].word) != 0)
-			continue;
-		if (value > OPT_DURATION_MAX_MS / units[i].ms)
-			return -EINVAL;
-		/* 0 stands for "not given" there, so nobody may mean something by it. */
-		if (!value && opt->type == OPT_OPTIONAL_DURATION)
-			return -EINVAL;
-		ret->ms = value * units[i].ms;
-		return 0;
-	}
-	return -EINVAL;
-}
-
-static int opt_count_choices(const struct opt *opt)
-{
-	int n = 0;
-
-	while (opt->choices[n])
-		n++;
-	return n;
-}
-
-static int opt_parse_choice(const struct opt *opt, const char *text, union opt_value *ret)
-{
-	for (int i = 0; opt->choices[i]; i++) {
-		if (strcmp(text, opt->choices[i]) == 0) {
-			ret->choice = i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int opt_parse_flag(const char *text, union opt_value *ret)
-{
-	if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-		return -EINVAL;
-	ret->flag = *text == 't';
-	return 0;
-}
-
-/* -EINVAL if text is no value of this option. */
-static int opt_parse_value(const struct opt *opt, const char *text, union opt_value *ret)
-{
-	switch (opt->type) {
-	case OPT_STRING:
-	case OPT_LIST:
-		ret->string = text;
-		return 0;
-	case OPT_UINT:
-		return opt_parse_uint(opt, text, ret);
-	case OPT_DURATION:
-	case OPT_OPTIONAL_DURATION:
-		return opt_parse_duration(opt, text, ret);
-	case OPT_CHOICE:
-		return opt_parse_choice(opt, text, ret);
-	case OPT_FLAG:
-	case OPT_FLAG_OFF:
-		return opt_parse_flag(text, ret);
-	}
-	return -EINVAL;
-}
-
-static void opt_join_choices(const struct opt *opt, const char *separator, char *buf, size_t size)
-{
-	size_t n = 0;
-
-	buf[0] = '\0';
-	for (int i = 0; opt->choices[i] && n < size; i++)
-		n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? separator : "",
-				      opt->choices[i]);
-}
-
-/* What a value of this option must be, for "'text' is not ...". */
-static void opt_describe(const struct opt *opt, char *buf, size_t size)
-{
-	char words[256];
-
-	switch (opt->type) {
-	case OPT_UINT:
-		snprintf(buf, size, "a number from %u to %u", opt->min,
-			 opt->max ? opt->max : UINT32_MAX);
-		return;
-	case OPT_DURATION:
-		snprintf(buf, size, "a duration (500ms, 10s, 5m, 24h, 7d)");
-		return;
-	case OPT_OPTIONAL_DURATION:
-		snprintf(buf, size, "a duration above 0 (500ms, 10s, 5m)");
-		return;
-	case OPT_CHOICE:
-		opt_join_choices(opt, ", ", words, sizeof(words));
-		snprintf(buf, size, "one of %s", words);
-		return;
-	default:
-		snprintf(buf, size, "true or false");
-	}
 }
 
 /* Storing */
@@ -546,91 +399,6 @@ static int opt_from_defaults(struct opt_parse *p)
 	return status;
 }
 
-/* Help */
-
-#define HELP_WIDTH  79
-#define HELP_COLUMN 26
-
-/* Print text from `column` on, where the cursor stands, and continue there; ends the line. */
-static void opt_print_wrapped(const char *text, int column)
-{
-	int at = column;
-
-	while (*text) {
-		int len = (int)strcspn(text, " ");
-
-		if (at > column && at + 1 + len > HELP_WIDTH) {
-			printf("\n%*s", column, "");
-			at = column;
-		}
-		at += printf("%s%.*s", at > column ? " " : "", len, text);
-		text += len;
-		text += strspn(text, " ");
-	}
-	printf("\n");
-}
-
-static void opt_print_row(const char *left, const char *text)
-{
-	int n = printf("%s", left);
-
-	if (n > HELP_COLUMN - 2)
-		n = printf("\n") - 1;
-	printf("%*s", HELP_COLUMN - n, "");
-	opt_print_wrapped(text, HELP_COLUMN);
-}
-
-static void opt_print_option(const struct opt *opt)
-{
-	char left[512], text[1024], words[256] = "", by_name[8] = "    ";
-	const char *arg = opt->arg ? opt->arg : "";
-	size_t n;
-
-	if (opt->short_name)
-		snprintf(by_name, sizeof(by_name), "-%c, ", opt->short_name);
-	if (opt->type == OPT_CHOICE)
-		opt_join_choices(opt, opt->arg ? ", " : "|", words, sizeof(words));
-	if (opt->type == OPT_CHOICE && !opt->arg)
-		arg = words;
-	if (opt->type == OPT_OPTIONAL_DURATION)
-		snprintf(left, sizeof(left), "  %s--%s[=%s]", by_name, opt->name, arg);
-	else
-		snprintf(left, sizeof(left), "  %s--%s%s%s", by_name, opt->name, *arg ? " " : "",
-			 arg);
-
-	n = (size_t)snprintf(text, sizeof(text), "%s", opt->help);
-	if (opt->type == OPT_CHOICE && opt->arg)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, ": %s", words);
-	if (opt->type == OPT_LIST)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, "; repeatable");
-	if (opt->type == OPT_FLAG && opt->def && strcmp(opt->def, "true") == 0)
-		snprintf(text + n, sizeof(text) - n, " (default)");
-	else if (opt->def && *opt->def)
-		snprintf(text + n, sizeof(text) - n, " (default: %s)", opt->def);
-	opt_print_row(left, text);
-}
-
-static void opt_print_help(const struct command *command)
-{
-	char text[512];
-
-	printf("Usage: egress-agent %s%s%s\n\n", command->name, *command->usage ? " " : "",
-	       command->usage);
-	snprintf(text, sizeof(text), "%s.", command->summary);
-	text[0] = (char)toupper((unsigned char)text[0]);
-	opt_print_wrapped(text, 0);
-	printf("\nOptions:\n");
-	for (size_t i = 0; i < command->n_opts; i++)
-		opt_print_option(&command->opts[i]);
-	opt_print_row("      --config FILE", "read options from this YAML file (option: value)");
-	opt_print_row("  -h, --help", "print this help");
-	printf("\nEvery option can also stand in the --config file under its long name and in the\n"
-	       "environment as EGRESS_AGENT_<OPTION>. Command line, environment, file, default:\n"
-	       "the first one that has a value wins.\n");
-	if (command->example)
-		printf("\nExample:\n  %s\n", command->example);
-}
-
 /* Running */
 
 /* What was printed may still be in the buffer; a full disk or a closed pipe shows only now. */
@@ -692,17 +460,10 @@ static void opt_guard_descriptors(void)
 			(void)!open("/dev/null", modes[fd]);
 }
 
-static int opt_print_commands(void)
+static int opt_help_commands(void)
 {
-	printf("Usage: egress-agent COMMAND [OPTION]...\n\n"
-	       "See what leaves the pods, name it, measure it, write the Istio configuration.\n\n"
-	       "Commands:\n");
-	for (size_t i = 0; i < n_known_commands; i++) {
-		printf("  %-10s ", known_commands[i]->name);
-		opt_print_wrapped(known_commands[i]->summary, 13);
-	}
-	printf("\n'egress-agent COMMAND --help' lists the options of a command.\n");
 	signal(SIGPIPE, SIG_IGN);
+	opt_print_commands(known_commands, n_known_commands);
 	return opt_finish("help", EXIT_DONE);
 }
 
@@ -718,7 +479,7 @@ int opt_dispatch(const struct command *const *commands, size_t n_commands, int a
 		return EXIT_USAGE;
 	}
 	if (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0)
-		return opt_print_commands();
+		return opt_help_commands();
 	if (strcmp(name, "--version") == 0)
 		name = "version";
 	for (size_t i = 0; i < n_commands; i++)

@@ -20,12 +20,12 @@
 #include <stdint.h>
 
 enum opt_type {
-	OPT_STRING,   /* const char *; the table's default may be NULL */
-	OPT_LIST,     /* struct opt_list; repeatable; in a file: a sequence or one scalar; in the environment: comma separated */
-	OPT_UINT,     /* uint32_t, min..max */
+	OPT_STRING, /* const char *; the table's default may be NULL */
+	OPT_LIST, /* struct opt_list; repeatable; in a file: a sequence or one scalar; in the environment: comma separated */
+	OPT_UINT, /* uint32_t, min..max */
 	OPT_DURATION, /* uint64_t milliseconds; written 500ms, 10s, 5m, 24h, 7d */
-	OPT_CHOICE,   /* int: index into choices; with the default OPT_ANY their number (the enum's _MAX) */
-	OPT_FLAG,     /* bool; no value on the command line; true/false elsewhere */
+	OPT_CHOICE, /* int: index into choices; with the default OPT_ANY their number (the enum's _MAX) */
+	OPT_FLAG, /* bool; no value on the command line; true/false elsewhere */
 	OPT_OPTIONAL_DURATION, /* like OPT_DURATION, value optional on the command line (--watch[=2s]); 0 is "not given" */
 	OPT_FLAG_OFF, /* like OPT_FLAG but turns its bool off: a second name that shares another flag's target */
 };
@@ -39,10 +39,10 @@ struct opt_list {
 };
 
 struct opt {
-	const char *name;  /* long name without dashes */
-	char short_name;   /* 0 if none */
+	const char *name; /* long name without dashes */
+	char short_name;  /* 0 if none */
 	enum opt_type type;
-	size_t offset;	   /* of the target in the command's options struct */
+	size_t offset;     /* of the target in the command's options struct */
 	const char *arg;   /* "DIR", "ADDR:PORT"; NULL for flags */
 	const char *help;  /* one phrase, lower case, no full stop */
 	const char *def;   /* default in text form, parsed like a value; NULL: zero/NULL/off */

@@ -4,7 +4,8 @@
  *
  * Owns: one table of columns. Must not know: terminals, where the text goes.
  *
- * All cells are written into one buffer first; then widths are known and fitted, and rows are printed.
+ * All cells are written into one buffer first; then widths are known and fitted, and rows are
+ * printed.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,7 +30,7 @@ struct column {
 	void (*write)(const struct cell *c); /* writes nothing when the fact is not known */
 	size_t field;
 	bool wide_only;
-	bool number;	    /* right-aligned */
+	bool number;        /* right-aligned */
 	unsigned int least; /* may be cut to this width; 0: never cut */
 	unsigned int drop;  /* 1: first to go where even that does not fit; 0: stays */
 };
@@ -57,7 +58,7 @@ static void cell_time(const struct cell *c)
 		text_add_time(c->out, unix_ms);
 }
 
-/* 1023, 1.2K, 34M: at most five characters, powers of 1024, cut and not rounded up to the next unit. */
+/* 1023, 1.2K, 34M: at most five characters, powers of 1024, cut off and not rounded. */
 static void cell_size(const struct cell *c)
 {
 	static const char units[] = "KMGTPE";
@@ -202,15 +203,15 @@ static const struct column columns[] = {
 	{"FINDINGS", cell_findings, .wide_only = true},
 	{"ORIGINATION", cell_origination, .wide_only = true},
 };
-#define N_COLUMNS	 ARRAY_SIZE(columns)
+#define N_COLUMNS        ARRAY_SIZE(columns)
 #define COLUMN_NAMESPACE 0
-#define DROP_LAST	 10
+#define DROP_LAST        10
 
 struct table {
 	const struct table_options *options;
 	size_t n_rows;
 	struct text cells; /* row by row, all columns */
-	size_t *ends;	   /* where each cell ends there */
+	size_t *ends;      /* where each cell ends there */
 	bool shown[N_COLUMNS];
 	size_t widest[N_COLUMNS]; /* cell or header */
 	size_t width[N_COLUMNS];  /* as printed */
@@ -288,7 +289,7 @@ static bool table_shrink(struct table *t)
 	return true;
 }
 
-/* With the columns now shown: first the gaps get smaller, then long names. False if it does not fit. */
+/* With the columns now shown: first the gaps shrink, then long names. False if it does not fit. */
 static bool table_fits(struct table *t)
 {
 	size_t limit = t->options->form == TABLE_NARROW ? t->options->width : 0;

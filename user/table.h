@@ -2,8 +2,8 @@
 /*
  * Destinations as text for people and for cut and awk.
  *
- * Owns: columns, their order and widths, human sizes. Must not know: terminals (the width is a parameter),
- * where the text goes. Every cell is printable ASCII, whatever the names hold.
+ * Owns: columns, their order and widths, human sizes. Must not know: terminals (the width is a
+ * parameter), where the text goes. Every cell is printable ASCII, whatever the names hold.
  */
 #ifndef TABLE_H
 #define TABLE_H
@@ -19,7 +19,7 @@ enum table_form {
 struct table_options {
 	enum table_form form;
 	unsigned int width; /* terminal columns for TABLE_NARROW; 0: as wide as it gets */
-	bool utf8;	    /* the one-character ellipsis may be used */
+	bool utf8;          /* the one-character ellipsis may be used */
 };
 
 /* Rows in the list's order under a header. Owned by the caller. */

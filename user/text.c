@@ -23,13 +23,17 @@ static int text_reserve(struct text *t, size_t n)
 	size_t capacity = MAX(t->capacity, (size_t)TEXT_CAPACITY_MIN);
 	char *data;
 
-	/* One byte is kept for the NUL of text_take(). */
+	/*
+	 * One byte is kept for the NUL of text_take(): size stays below capacity, and that within
+	 * max.
+	 */
 	if (n >= t->max || t->size >= t->max - n)
 		return -EFBIG;
 	if (t->size + n < t->capacity)
 		return 0;
 	while (capacity <= t->size + n)
 		capacity *= 2;
+	capacity = MIN(capacity, t->max);
 	data = realloc(t->data, capacity);
 	if (!data)
 		return -ENOMEM;
@@ -64,19 +68,6 @@ int text_take(struct text *t, char **ret_data, size_t *ret_size)
 	return 0;
 }
 
-void text_add(struct text *t, const char *bytes, size_t n)
-{
-	char *room = text_grow(t, n);
-
-	if (room && n)
-		memcpy(room, bytes, n);
-}
-
-void text_add_char(struct text *t, char c)
-{
-	text_add(t, &c, 1);
-}
-
 void text_add_u64(struct text *t, uint64_t v)
 {
 	char digits[20];
@@ -107,7 +98,10 @@ void text_add_printable(struct text *t, const char *s)
 	}
 }
 
-/* Length by the first byte and the range its second byte must be in: RFC 3629 section 4, as a table. */
+/*
+ * Length by the first byte and the range its second byte must be in: RFC 3629 section 4, as a
+ * table.
+ */
 static size_t utf8_lead(unsigned char c, unsigned char *ret_low, unsigned char *ret_high)
 {
 	*ret_low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
@@ -168,7 +162,8 @@ static const char *parse_digits(const char *s, size_t n, char end, int *ret)
 /* [.fraction](Z|+hh:mm|-hh:mm) and nothing behind it. */
 static int parse_time_tail(const char *s, int64_t *ret_ms, int64_t *ret_offset_s)
 {
-	int hours = 0, minutes = 0, weight = 100;
+	int64_t weight = 100;
+	int hours = 0, minutes = 0;
 	bool negative;
 	int64_t ms = 0;
 
@@ -188,7 +183,7 @@ static int parse_time_tail(const char *s, int64_t *ret_ms, int64_t *ret_offset_s
 	if (!s || *s || hours > 23 || minutes > 59)
 		return -EINVAL;
 	*ret_ms = ms;
-	*ret_offset_s = (negative ? -60 : 60) * (hours * 60 + minutes);
+	*ret_offset_s = (negative ? -60 : 60) * (int64_t)(hours * 60 + minutes);
 	return 0;
 }
 

@@ -454,11 +454,11 @@ static int yaml_config_load(struct yaml_config *config, yaml_parser_t *parser)
 
 	if (yaml_parser_load(parser, &config->document))
 		return 0;
-	if (parser->error == YAML_MEMORY_ERROR)
+	/* The scanner gives up on want of memory without a word; every real problem has one. */
+	if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
 		return -ENOMEM;
 	line = parser->problem_mark.line ? parser->problem_mark.line : parser->mark.line;
-	return yaml_refuse(config, line, "not YAML: %s",
-			   parser->problem ? parser->problem : "syntax error");
+	return yaml_refuse(config, line, "not YAML: %s", parser->problem);
 }
 
 /* One document, walked. *ret_empty: the stream had no (further) one. */

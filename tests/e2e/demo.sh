@@ -102,6 +102,11 @@ show_dump() {
 	echo
 }
 
+# What is typed to see the metrics.
+metrics_typed() {
+	typed "curl -s http://$STAND_LISTEN/metrics | $1"
+}
+
 show_generate() {
 	typed "egress-agent generate $*"
 	YAML=$(stand_agent generate "$@")
@@ -154,9 +159,9 @@ demo_1() {
 	claim "the packets went through the sidecar" \
 		"$(field httpbin.org 443 .interception)" sidecar
 	claim "the sidecar's own connections are not listed a second time" "$(rows true)" 1
-	typed "curl -s localhost:9990/metrics | grep 'opened_total{.*httpbin.org'"
+	metrics_typed "grep 'opened_total{.*httpbin.org'"
 	stand_metrics | grep '^egress_tcp_connections_opened_total{.*httpbin\.org' | indent
-	typed "curl -s localhost:9990/metrics | grep -c 'egress_requests_total{.*httpbin.org'"
+	metrics_typed "grep -c 'egress_requests_total{.*httpbin.org'"
 	stand_metrics | { grep -c '^egress_requests_total{.*httpbin\.org' || true; } | indent
 	claim "no egress_requests_total for it: nobody on the way can count requests" \
 		"$(stand_metrics | grep -c '^egress_requests_total{.*httpbin\.org' || true)" 0
@@ -191,6 +196,9 @@ demo_3() {
 	done
 	settled httpbin.org 80 10
 	show_dump
+	typed "egress-agent dump -o json | jq -c '.destinations[] | {host, port, tlsOrigination}'"
+	stand_value '.destinations[] | {host, port, tlsOrigination}' | indent
+	echo
 	claim "visibility is l7 now" "$(field httpbin.org 80 .visibility)" l7
 	claim "the sidecar's TLS connections are recognised as the second half of these" \
 		"$(field httpbin.org 80 .tlsOrigination)" true
@@ -201,8 +209,9 @@ demo_3() {
 	claim "and none of the sidecar's: port 443 still has the two of Demo 1" \
 		"$(field httpbin.org 443 .connections.opened)" 2
 	claim "httpbin.org is two lines, port 443 and port 80, and no third" "$(rows true)" 2
-	typed "curl -s localhost:9990/metrics | grep 'egress_requests_total{.*httpbin.org'"
-	stand_metrics | grep '^egress_requests_total{.*httpbin\.org' | indent
+	metrics_typed "grep 'egress_requests_total{.*httpbin.org' | grep -o 'response_code.*'"
+	stand_metrics | grep '^egress_requests_total{.*httpbin\.org' |
+		grep -o 'response_code.*' | indent
 	claim "5 requests answered 200" "$(requests httpbin.org response_code=200)" 5
 	claim "3 requests answered 400" "$(requests httpbin.org response_code=400)" 3
 	claim "2 requests answered 504" "$(requests httpbin.org response_code=504)" 2
@@ -307,7 +316,8 @@ prometheus_asks() {
 epilogue() {
 	local before
 
-	title "The agent stops"
+	title "The agent restarts"
+	say "Programs and counts stay in the kernel while it is away."
 	before=$(field httpbin.org 80 .connections.opened)
 	stand_agent_stop || fail "the agent ended with an error"
 	tail -n 1 "$STAND_DIR/agent.log" | indent
@@ -316,8 +326,8 @@ epilogue() {
 		"$(field httpbin.org 80 .connections.opened)" "$before"
 	stand_down
 	printf '\n%sDone in %d s; everything of the stand is removed.%s\n' "$BOLD" "$SECONDS" "$PLAIN"
-	echo "Next: sudo build/egress-agent run on a host of yours, then build/egress-agent dump;" \
-		"README.md says how it works."
+	echo "Next: 'sudo build/egress-agent run' on a host of yours, then 'sudo build/egress-agent" \
+		"dump'; README.md says how it works."
 }
 
 main() {

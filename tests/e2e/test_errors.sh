@@ -64,13 +64,14 @@ check_usage() {
 	done
 }
 
-# COMMAND OPTION VALUE...: each VALUE is wrong usage, and the line names option and value.
+# COMMAND OPTION VALUE...: each VALUE is wrong usage of an option that exists, and the line says
+# what it is not.
 bad_values() {
 	local command=$1 option=$2 value
 
 	shift 2
 	for value in "$@"; do
-		refuses "$command --$option=$value" 2 "--$option" \
+		refuses "$command --$option=$value" 2 "--$option: '.*is not|--$option: '.*neither" \
 			"$AGENT" "$command" "--$option=$value"
 	done
 }
@@ -79,7 +80,6 @@ check_values() {
 	bad_values run listen nonsense 127.0.0.1:99999 127.0.0.1:http :abc 256.1.1.1:80 '[::1:80' ''
 	bad_values run max-hosts-per-workload -1 abc 1.5 0x10 99999999999999999999 ''
 	bad_values run max-destinations 0 -1 9999999999 12k
-	bad_values run idle-expiry 24 "5 parsecs" -1h h 99999999999999999999h ''
 	bad_values run internal-cidr 10.0.0.0/33 10.0.0/8 fd00::/129 nonsense /8 ''
 	bad_values run log-level loud INFO1
 	bad_values run log-format xml
@@ -126,7 +126,7 @@ check_help() {
 
 	helps run --cgroup --listen 127.0.0.1:9990 --socket /run/egress-agent/agent.sock --node \
 		--internal-cidr --max-hosts-per-workload 200 --max-destinations 65536 \
-		--idle-expiry 24h --pin /sys/fs/bpf/egress-agent --log-level --log-format --config
+		--pin /sys/fs/bpf/egress-agent --log-level --log-format --config
 	helps dump --agent /run/egress-agent/agent.sock --output --namespace --workload --host \
 		--visibility --registry --sort --watch --scope --config table wide json tsv bytes
 	helps generate --from --visibility --api-version v1beta1 --scope --root-namespace \
@@ -273,7 +273,7 @@ check_dump() {
 
 # ---- generate ----------------------------------------------------------------------------
 
-# The files of bad input, one a line of NAME: how it is made.
+# The files of bad input. Each is read with 1 GiB of memory and SECONDS_MAX of time.
 bad_files() {
 	local dir=$TMP/from
 
@@ -335,7 +335,8 @@ check_generate() {
 	passes "generate: the list the bad ones are made of is good" \
 		"$AGENT" generate --from "$TMP/good.json"
 	for file in "$TMP"/from/*; do
-		refuses "generate --from ${file##*/}" 1 "${file##*/}" "$AGENT" generate --from "$file"
+		refuses "generate --from ${file##*/}" 1 "${file##*/}" \
+			prlimit --as=1073741824 "$AGENT" generate --from "$file"
 	done
 	# shellcheck disable=SC2016 # expanded by the shell inside
 	refuses "generate --from - with a broken list" 1 'stdin|standard input|-' bash -c \
@@ -429,6 +430,10 @@ check_config_values() {
 		"$AGENT" dump --config "$TMP/empty.yaml" --agent "unix:$TMP/no-agent.sock"
 }
 
+listed() {
+	stand_value '.destinations[].host' | grep -qF "\"$1\""
+}
+
 main() {
 	AGENT=$STAND_AGENT_BIN
 	TMP=$TRAFFIC_DIR
@@ -437,6 +442,9 @@ main() {
 	SERVERS=$!
 	stand_wait 10 grep -q '^closed ' "$TMP/servers"
 	start_silent
+	# A list that has something in it, for what is printed to be worth refusing.
+	stand_run_in app curl -4 -fsS -o /dev/null http://www.gnu.org/status/200
+	stand_wait 10 listed www.gnu.org
 	check_usage
 	check_values
 	check_help
@@ -449,7 +457,7 @@ main() {
 
 # The servers are no process of the stand.
 stop_servers() {
-	tap_at_exit
+	tap_at_exit >&"$TRAFFIC_STDOUT"
 	[[ -z $SERVERS ]] || kill "$SERVERS" 2>/dev/null || true
 }
 

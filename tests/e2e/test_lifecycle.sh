@@ -129,6 +129,14 @@ live() {
 	echo "bytes sent/received while open ${seen}after close $LIVE_SENT/$LIVE_RECEIVED"
 }
 
+# ADDRESS: it is counted all the same.
+silent() {
+	stand_run_in app "$E2E/traffic.py" idle --name "$1" --port 7 </dev/null >/dev/null || return 1
+	row_becomes "$1" 7 '.connections == {opened: 1, closed: 1, failed: 0, active: 0}
+		and .bytes == {sent: 0, received: 0} and .protocol == "tcp"' || return 1
+	echo "host $1, 1 connection, no bytes"
+}
+
 check_live() {
 	local v4 v6 plain='.protocol == "tcp" and .nameSource == "ip" and .visibility == "l4"'
 
@@ -138,6 +146,9 @@ check_live() {
 	figures "live TCP connection, neither TLS nor HTTP, has its address as host" \
 		live tcp 4 "$v4" 7 "$plain" --name wikipedia.org
 	figures "live TCP connection over IPv6" live tcp 6 "$v6" 7 "$plain" --name wikipedia.org
+	figures "live TCP connection that begins like a request and is none" \
+		live text 4 "$(stand_address api.github.com 4)" 7 "$plain" --name api.github.com
+	figures "a connection that says nothing" silent "$(stand_address cdn.example.net 6)"
 	figures "live TLS connection" live tls 4 www.google.com 443 \
 		'.protocol == "tls" and .visibility == "l4" and .requests.total == 0' \
 		--name www.google.com --ca "$STAND_CA"
@@ -241,7 +252,7 @@ restart_with_open() {
 	live_do send 1000 || return 1
 	live_is_exact "$host" "$port" 1 || return 1
 	agent_end "$1"
-	live_do send 5000 || return 1
+	live_do send 10000 || return 1
 	stand_agent_start || return 1
 	live_is_exact "$host" "$port" 1 || return 1
 	live_do send 100 || return 1
@@ -283,12 +294,14 @@ stops() {
 }
 
 check_restarts() {
+	traffic_serve outside outside-tls tls-serve --port 8443 \
+		--cert "$STAND_DIR/nginx/server.crt" --key "$STAND_DIR/nginx/server.key"
 	figures "SIGKILL under load, restart" restart_under_load KILL
 	figures "SIGTERM under load, restart" restart_under_load TERM
 	figures "TCP connection open across a SIGKILL" restart_with_open KILL \
-		"$(stand_address api.github.com 4)" tcp 7 --name api.github.com
+		"$(stand_address shop.example.com 4)" tcp 7 --name shop.example.com
 	figures "TLS connection open across a SIGKILL" restart_with_open KILL \
-		edition.cnn.com tls 443 --name edition.cnn.com --ca "$STAND_CA"
+		edition.cnn.com tls 8443 --name edition.cnn.com --ca "$STAND_CA"
 	figures "HTTP connection open across a SIGKILL" restart_with_open KILL \
 		edition.cnn.com http 80 --name edition.cnn.com
 	figures "idle restart" restart_idle

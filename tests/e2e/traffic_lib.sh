@@ -28,7 +28,9 @@ traffic_stand_up() {
 		not_ok "the stand" "$why"
 		tap_done
 	fi
-	stand_trap tap_at_exit
+	# figures moves stdout away; the last word must still be heard.
+	exec {TRAFFIC_STDOUT}>&1
+	stand_trap "tap_at_exit >&$TRAFFIC_STDOUT"
 	stand_up "${TRAFFIC_MORE[@]}"
 	# shellcheck disable=SC2034 # for the tests
 	TRAFFIC_NAMES=$(IFS=,; echo "${STAND_NAMES[*]}")
@@ -63,6 +65,27 @@ traffic_offload() {
 		stand_run_in "${where%:*}" ethtool -K "$dev" tso "$1" gso "$1" gro "$1" >&2
 		stand_run_in "${where%:*}" ethtool -k "$dev" |
 			grep -q "^generic-segmentation-offload: $1" || return 1
+	done
+}
+
+# N: of the packets that arrive at either end of the pod's link, one in N is lost; 0 ends that.
+# Returns 1 where nft cannot.
+traffic_loss() {
+	local where
+
+	for where in app outside; do
+		stand_run_in "$where" nft -f - <<END || return 1
+table inet loss
+delete table inet loss
+END
+		((${1:?} == 0)) || stand_run_in "$where" nft -f - <<END || return 1
+table inet loss {
+	chain arriving {
+		type filter hook prerouting priority -300
+		iifname != "lo" meta l4proto tcp numgen random mod $1 0 drop
+	}
+}
+END
 	done
 }
 

@@ -21,13 +21,15 @@ import traffic_tls as tls
 class Plain:
     """A connection to the echo server: what is sent comes back."""
 
+    # Starts with a zero byte: neither a TLS record nor a method.
+    PATTERN = b"\0binary\xff"
+
     def __init__(self, sock, opts):
         del opts
         self.sock = sock
 
     def exchange(self, count):
-        # Starts with a zero byte: neither a TLS record nor a method.
-        data = (b"\0binary\xff" * (count // 8 + 1))[:count]
+        data = (self.PATTERN * (count // len(self.PATTERN) + 1))[:count]
         writer = threading.Thread(target=self.sock.sendall, args=(data,))
         writer.start()
         got = 0
@@ -37,6 +39,12 @@ class Plain:
                 raise tcp.TrafficError("the echo server hung up")
             got += len(piece)
         writer.join()
+
+
+class Text(Plain):
+    """The same, but begins like a method and is none, as SMTP and SSH do."""
+
+    PATTERN = b"EHLO there\r\nGET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"
 
 
 class Http:
@@ -66,7 +74,7 @@ class Tls:
         self.session.request(f"GET /bytes/{count} HTTP/1.1\r\nHost: {self.name}\r\n\r\n".encode())
 
 
-KINDS = {"tcp": Plain, "http": Http, "tls": Tls}
+KINDS = {"tcp": Plain, "text": Text, "http": Http, "tls": Tls}
 
 
 def live(opts):

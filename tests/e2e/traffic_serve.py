@@ -5,10 +5,12 @@ Owns: request framing (RFC 9112) as a server sees it, every way to frame an answ
 deliberately awkward: they are written in small cuts and their bodies contain a status line. Must
 not know: the agent, the client's plan.
 
-GET /status/CODE?bytes=N&how=length|chunked|close&hints=1&cut=K   and   GET /bytes/N?...
+GET /status/CODE?bytes=N&how=length|chunked|close|reset&hints=1&cut=K   and   GET /bytes/N?...
+how=close: the body ends with the connection; reset: the connection ends with a RST.
 """
 import random
 import socket
+import struct
 import urllib.parse
 
 import traffic_tcp as tcp
@@ -49,7 +51,7 @@ class Reader:
         try:
             while True:
                 self._more()
-        except EOFError:
+        except (EOFError, ConnectionError):
             out, self.data = self.data, b""
             return out
 
@@ -134,6 +136,9 @@ def _serve_requests(sock):
         rng = random.Random(word)
         answer, close = _answer(method, target, wish, rng)
         tcp.send_pieces(sock, tcp.cut(answer, int(wish.get("cut", "1")), rng))
+        if wish.get("how") == "reset":
+            tcp.wait_acked(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if close or fields.get("connection") == "close":
             return
 

@@ -60,15 +60,16 @@ apt() {
 	die "apt-get $1 failed; see the lines above, and whether this machine reaches a Debian mirror"
 }
 
-# Enabled services would start at the next boot; a service that was there before is left alone.
+# Enabled services would start at the next boot; one that was there before is left alone.
+# Both tools, because either init system may be what boots.
 disable_services() {
 	local service
 
-	command -v systemctl >/dev/null || return 0
-	for service in nginx haproxy prometheus nftables; do
+	for service in nginx haproxy prometheus; do
 		case " $* " in
 		*" $service "* | *" $service-light "*)
-			systemctl disable --quiet "$service" >>"$LOG" 2>&1 || true ;;
+			deb-systemd-helper disable "$service.service" >>"$LOG" 2>&1 || true
+			update-rc.d "$service" disable >>"$LOG" 2>&1 || true ;;
 		esac
 	done
 }

@@ -51,33 +51,22 @@
 # stand_down knows what may exist.
 
 STAND_REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=tests/lib/stand_host.sh
+. "$STAND_REPO/tests/lib/stand_host.sh"
 STAND_CONF=$STAND_REPO/tests/e2e/conf
 STAND_AGENT_BIN=${STAND_AGENT_BIN:-$STAND_REPO/build/egress-agent}
 STAND_NAMES=(httpbin.org api.github.com www.google.com www.gnu.org edition.cnn.com
 	wikipedia.org)
-STAND_ID=$$
-STAND_NAME=egress-agent-stand-$STAND_ID
-STAND_DIR=/run/$STAND_NAME
 STAND_CA=$STAND_DIR/ca.crt
 STAND_SOCKET=$STAND_DIR/agent.sock
 STAND_OUT=ea-out-$STAND_ID
-STAND_NETNS_MARK=/etc/netns/.egress-agent-stand
 STAND_PROXY_UID=1337
-STAND_CGROUP2=
-STAND_CG=
-STAND_PIN=
 STAND_LISTEN=
 STAND_PROMETHEUS=
 STAND_STARTED=
-declare -A STAND_PIDS=()
 declare -A STAND_POD_DIRS=()
 declare -A STAND_CONTAINERS=()
 STAND_PODS=()
-
-_stand_fail() {
-	printf 'stand: %s\n' "$*" >&2
-	return 1
-}
 
 # The signals do not leave the work to the EXIT trap: bash runs that once, and a signal may come
 # when it has just begun.
@@ -102,159 +91,14 @@ stand_need() {
 		{ _stand_fail "this kernel has no IPv6: boot without ipv6.disable=1"; return 1; }
 	[[ -x $STAND_AGENT_BIN ]] ||
 		{ _stand_fail "$STAND_AGENT_BIN is missing: run make first"; return 1; }
-	for tool in ip nft nginx haproxy prometheus openssl curl jq setpriv flock; do
+	for tool in ip ss nft nginx haproxy prometheus openssl curl jq flock; do
 		command -v "$tool" >/dev/null || missing+=" $tool"
 	done
 	[[ -z $missing ]] ||
 		{ _stand_fail "missing:$missing; run tests/lib/packages.sh stand"; return 1; }
 }
 
-stand_wait() {
-	local deadline=$((SECONDS + $1)) seconds=$1
-
-	shift
-	until "$@" >/dev/null 2>&1; do
-		((SECONDS < deadline)) || { _stand_fail "waited $seconds s for: $*"; return 1; }
-		sleep 0.1
-	done
-}
-
-# ---- processes ---------------------------------------------------------------------------
-
-# A zombie answers kill -0, but holds nothing any more.
-_stand_alive() {
-	local stat
-
-	IFS= read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
-	[[ ${stat##*) } != Z* ]]
-}
-
-# NAME CGROUP NETNS CMD...: in the background; an empty NETNS is the host's. The subshell
-# enters the cgroup before it is CMD, so nothing it does escapes from there.
-_stand_spawn() {
-	local name=$1 cgroup=$2 netns=$3
-
-	shift 3
-	[[ -z $netns ]] || set -- ip netns exec "$netns" "$@"
-	(
-		echo 0 >"$cgroup/cgroup.procs" || exit 125
-		exec "$@" </dev/null >>"$STAND_DIR/$name.log" 2>&1
-	) &
-	STAND_PIDS[$name]=$!
-}
-
-# NAME: TERM, then after 10 seconds KILL. Returns the exit status of the process.
-_stand_stop() {
-	local pid=${STAND_PIDS[$1]:-} status=0 i
-
-	[[ -n $pid ]] || return 0
-	kill -TERM "$pid" 2>/dev/null || true
-	for ((i = 0; i < 100; i++)); do
-		_stand_alive "$pid" || break
-		sleep 0.1
-	done
-	((i < 100)) || kill -KILL "$pid" 2>/dev/null || true
-	wait "$pid" 2>/dev/null || status=$?
-	unset "STAND_PIDS[$1]"
-	return "$status"
-}
-
-# Fails when NAME died, and shows what it said.
-_stand_running() {
-	_stand_alive "${STAND_PIDS[$1]:-0}" && return 0
-	_stand_fail "$1 ended: $(tail -n 3 "$STAND_DIR/$1.log" 2>/dev/null | tr '\n' ' ')"
-}
-
-_stand_dead_or() {
-	_stand_alive "${STAND_PIDS[$1]}" || return 0
-	"${@:2}"
-}
-
-# NAME SECONDS CMD...: wait for CMD, but not for a process that has died.
-_stand_ready() {
-	stand_wait "$2" _stand_dead_or "$1" "${@:3}" ||
-		{ tail -n 3 "$STAND_DIR/$1.log" >&2; return 1; }
-	_stand_running "$1"
-}
-
-_stand_free_port() {
-	local port i
-
-	for ((i = 0; i < 50; i++)); do
-		port=$((20000 + RANDOM % 10000))
-		[[ -n $(ss -Htln "sport = :$port") ]] || { echo "$port"; return 0; }
-	done
-	_stand_fail "no free TCP port between 20000 and 30000"
-}
-
-# ---- cgroups -----------------------------------------------------------------------------
-
-# The first cgroup2 mount that lets us make a directory; a mount of our own when there is none
-# (or only a read-only one, as in many containers).
-_stand_cgroup_mount() {
-	local dir type
-
-	while read -r _ dir type _; do
-		[[ $type == cgroup2 ]] || continue
-		STAND_CGROUP2=$(printf '%b' "$dir")
-		STAND_CG=$STAND_CGROUP2/$STAND_NAME
-		mkdir "$STAND_CG" 2>/dev/null && return 0
-	done </proc/self/mounts
-	STAND_CGROUP2=$STAND_DIR/cgroup2
-	STAND_CG=$STAND_CGROUP2/$STAND_NAME
-	mkdir "$STAND_CGROUP2"
-	mount -t cgroup2 none "$STAND_CGROUP2" ||
-		{ _stand_fail "cannot mount cgroup2: this root lacks CAP_SYS_ADMIN"; return 1; }
-	mkdir "$STAND_CG"
-}
-
-_stand_cgroup_kill() {
-	local dir pid
-
-	[[ -d $1 ]] || return 0
-	if { echo 1 >"$1/cgroup.kill"; } 2>/dev/null; then
-		return 0
-	fi
-	while read -r dir; do
-		while read -r pid; do
-			kill -KILL "$pid" 2>/dev/null || true
-		done <"$dir/cgroup.procs" 2>/dev/null || true
-	done < <(find "$1" -depth -type d)
-}
-
-# Kill and remove until it is gone: a process forked just now may enter after the kill.
-_stand_cgroup_remove() {
-	local i
-
-	for ((i = 0; i < 100; i++)); do
-		[[ -d $1 ]] || return 0
-		_stand_cgroup_kill "$1"
-		find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
-		[[ ! -d $1 ]] || sleep 0.1
-	done
-	_stand_fail "cgroup $1 is still busy"
-}
-
 # ---- network -----------------------------------------------------------------------------
-
-# Under the lock of /etc: the last stand that leaves removes /etc/netns if a stand made it.
-_stand_etc_netns_make() {
-	(
-		flock 9
-		[[ -d /etc/netns ]] || { mkdir /etc/netns && : >"$STAND_NETNS_MARK"; }
-		mkdir -p "/etc/netns/$1"
-	) 9</etc
-}
-
-_stand_etc_netns_remove() {
-	(
-		flock 9
-		rm -rf /etc/netns/ea-*-"$STAND_ID"
-		[[ -e $STAND_NETNS_MARK && $(ls -A /etc/netns) == "${STAND_NETNS_MARK##*/}" ]] || exit 0
-		rm -f "$STAND_NETNS_MARK"
-		rmdir /etc/netns
-	) 9</etc
-}
 
 # New namespace: loopback up, no waiting for duplicate addresses, IPv6 on whatever the host says.
 _stand_netns() {
@@ -343,7 +187,6 @@ _stand_outside() {
 	done
 	mkdir "$STAND_CG-outside"
 	STAND_CONTAINERS[outside]=$STAND_CG-outside
-	STAND_POD_DIRS[outside]=$STAND_CG-outside
 	mkdir -p "$STAND_DIR/nginx/html/bytes"
 	_stand_certificates
 	cp "$STAND_CONF/nginx.conf" "$STAND_DIR/nginx/"
@@ -411,7 +254,7 @@ stand_pod() {
 	mkdir -p "${STAND_POD_DIRS[$pod]}"
 	stand_container "$pod" app
 
-	_stand_etc_netns_make "$netns"
+	_stand_etc_make "$netns"
 	cp "$STAND_DIR/hosts" "/etc/netns/$netns/hosts"
 	_stand_netns "$netns"
 	ip link add eth0 netns "$netns" type veth peer name "veth$index" netns "$STAND_OUT"
@@ -504,19 +347,6 @@ stand_sidecar_stop() {
 
 # ---- agent -------------------------------------------------------------------------------
 
-# The host's bpffs, or one of our own.
-_stand_bpffs() {
-	local dir=/sys/fs/bpf
-
-	if [[ $(stat -f -c %T "$dir" 2>/dev/null) != bpf_fs ]]; then
-		dir=$STAND_DIR/bpf
-		mkdir "$dir"
-		mount -t bpf none "$dir" ||
-			{ _stand_fail "cannot mount bpffs: this root lacks CAP_SYS_ADMIN"; return 1; }
-	fi
-	STAND_PIN=$dir/$STAND_NAME
-}
-
 stand_agent_start() {
 	[[ -z ${STAND_PIDS[agent]:-} ]] || { _stand_fail "the agent runs already"; return 1; }
 	# The second start keeps the first one's port: something may be scraping it.
@@ -561,7 +391,7 @@ _stand_metric_sum() {
 		}
 		sum += $NF
 	}
-	END { printf "%d\n", sum }'
+	END { printf "%.0f\n", sum }'
 }
 
 stand_metric() {
@@ -621,7 +451,7 @@ _stand_remove() {
 	for name in /run/netns/ea-*-"$STAND_ID"; do
 		[[ ! -e $name ]] || ip netns del "${name##*/}"
 	done
-	_stand_etc_netns_remove
+	_stand_etc_remove
 	for pins in "/sys/fs/bpf/$STAND_NAME" "$STAND_DIR/bpf/$STAND_NAME"; do
 		[[ ! -d $pins ]] || rm -rf "$pins"
 	done

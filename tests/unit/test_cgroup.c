@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <linux/capability.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "alloc.h"
@@ -146,7 +148,7 @@ static void naming_needs_a_slash(void **state)
 /* The longest names there are, every byte of them one that grows when escaped. */
 static void long_names_are_bounded(void **state)
 {
-	static const char bytes[] = "a\x01\\";
+	static const char bytes[] = "z\x01\\";
 	struct cgroup_name n;
 	char path[258];
 
@@ -158,7 +160,7 @@ static void long_names_are_bounded(void **state)
 			path[len + 1] = '\0';
 			assert_int_equal(cgroup_name_from_path(path, &n), 0);
 			assert_true(strlen(n.workload) <= 255);
-			if (*b == 'a')
+			if (*b == 'z')
 				assert_string_equal(n.workload, path + 1);
 			if (*b == '\x01' && len > 63)
 				assert_string_equal(n.workload + strlen(n.workload) - 3, "...");
@@ -470,16 +472,59 @@ static void cache_without_memory(void **state)
 	alloc_fail_at(0);
 }
 
-/* The real thing: ids are those of the kernel's own tree, and paths are below the mount even from a part of it. */
+/* Without CAP_DAC_READ_SEARCH the kernel opens no directory by its id. */
+static void set_read_search(bool on)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	assert_int_equal(syscall(SYS_capget, &head, data), 0);
+	data[0].effective &= ~(1u << CAP_DAC_READ_SEARCH);
+	data[0].effective |= on ? data[0].permitted & 1u << CAP_DAC_READ_SEARCH : 0;
+	assert_int_equal(syscall(SYS_capset, &head, data), 0);
+}
+
+/* A cache below `top`, a directory of a cgroup2 mount, finds names that are paths below that mount. */
+static void assert_real_names(const struct tree *top, const char *base)
+{
+	struct cgroup_cache *c = open_cache(top);
+	const struct cgroup_name *n;
+	char want[192];
+	uint64_t id, outside;
+
+	add_dir(top, "/kubepods");
+	id = add_dir(top, "/kubepods/" ID);
+	n = cgroup_cache_get(c, id);
+	snprintf(want, sizeof(want), "%s/kubepods/" ID, base);
+	assert_string_equal(n->path, want);
+	assert_string_equal(n->workload, SHORT);
+	remove_dir(top, "/kubepods/" ID);
+	assert_int_equal(cgroup_cache_refresh(c), 2);
+	assert_string_equal(cgroup_cache_get(c, id)->path, want);
+
+	/* The root by its own path; nothing from outside of it. */
+	assert_int_equal(cgroup_id(top->root, &id), 0);
+	assert_string_equal(cgroup_cache_get(c, id)->path, base);
+	snprintf(want, sizeof(want), "%s/..", top->root);
+	assert_int_equal(cgroup_id(want, &outside), 0);
+	assert_string_equal(cgroup_cache_get(c, outside)->path, "");
+	cgroup_cache_free(c);
+
+	/* Gone before anybody asked. */
+	c = open_cache(top);
+	id = add_dir(top, "/gone");
+	remove_dir(top, "/gone");
+	assert_string_equal(cgroup_cache_get(c, id)->path, "");
+	remove_dir(top, "/kubepods");
+	cgroup_cache_free(c);
+}
+
+/* The real thing, both ways of looking an id up. */
 static void cache_on_cgroup2(void **state)
 {
 	_cleanup_free_ char *mount = NULL;
 	struct tree top = {""}, *t = *state;
 	const char *base = strrchr(t->root, '/');
-	const struct cgroup_name *n;
-	struct cgroup_cache *c;
-	char want[192];
-	uint64_t id;
 
 	if (cgroup_find_mount("/proc/self/mounts", &mount) < 0 || access(mount, W_OK) < 0 ||
 	    strlen(mount) > 30) {
@@ -493,17 +538,12 @@ static void cache_on_cgroup2(void **state)
 		skip();
 	}
 	assert_int_equal(cgroup_check(top.root), 0);
-	add_dir(&top, "/kubepods");
-	id = add_dir(&top, "/kubepods/" ID);
-	c = open_cache(&top);
-	n = cgroup_cache_get(c, id);
-	remove_dir(&top, "/kubepods/" ID);
-	remove_dir(&top, "/kubepods");
+	set_read_search(true);
+	assert_real_names(&top, base);
+	set_read_search(false);
+	assert_real_names(&top, base);
+	set_read_search(true);
 	assert_int_equal(rmdir(top.root), 0);
-	snprintf(want, sizeof(want), "%s/kubepods/" ID, base);
-	assert_string_equal(n->path, want);
-	assert_string_equal(n->workload, SHORT);
-	cgroup_cache_free(c);
 }
 
 #define TREE_TEST(f) cmocka_unit_test_setup_teardown(f, tree_make, tree_remove)

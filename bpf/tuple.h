@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Flows without sockets: found by their addresses and ports, begun by a SYN, ended by FIN or RST. Everything
+ * else is flow.h and flow_http.h, so that what holds for one source of packets holds for the other.
+ */
+#ifndef TUPLE_H
+#define TUPLE_H
+
+#include "flow_http.h"
+
+struct ea_tuple {
+	__u8 client[16], server[16]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
+	__u16 client_port, server_port; /* host byte order */
+};
+
+struct ea_tuple_flow {
+	struct ea_flow flow;
+	struct ea_parse parse;
+	__u32 received_next; /* sequence number of the next byte received in order */
+	__u32 fins;	     /* 1: client's, 2: server's */
+};
+
+/* The kernel evicts the oldest flows: they are lost to the counts of open ones, and were idle longest. Created
+ * only where ea_packets is loaded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct ea_tuple);
+	__type(value, struct ea_tuple_flow);
+} ea_tuples SEC(".maps");
+
+static __always_inline struct ea_tuple tuple_of(const struct ea_segment *s, int from_client)
+{
+	struct ea_tuple t;
+
+	if (from_client) {
+		__builtin_memcpy(t.client, s->saddr, 16);
+		__builtin_memcpy(t.server, s->daddr, 16);
+		t.client_port = s->sport;
+		t.server_port = s->dport;
+	} else {
+		__builtin_memcpy(t.client, s->daddr, 16);
+		__builtin_memcpy(t.server, s->saddr, 16);
+		t.client_port = s->dport;
+		t.server_port = s->sport;
+	}
+	return t;
+}
+
+/* A SYN: the tuple's flow, begun anew. The entry is too large for the stack; it is made from a zeroed template. */
+static const struct ea_tuple_flow tuple_zero;
+
+static __always_inline void tuple_begin(const struct ea_packet *pkt)
+{
+	struct ea_tuple key = tuple_of(&pkt->segment, 1);
+	struct ea_tuple_flow *t;
+
+	if (bpf_map_update_elem(&ea_tuples, &key, &tuple_zero, BPF_ANY)) {
+		ea_count(EA_COUNT_NO_FLOW_MEMORY);
+		return;
+	}
+	t = bpf_map_lookup_elem(&ea_tuples, &key);
+	if (!t)
+		return;
+	ea_count(EA_COUNT_FLOWS);
+	t->flow.port = key.server_port;
+	__builtin_memcpy(t->flow.addr, key.server, sizeof(t->flow.addr));
+	flow_first(&t->flow, &pkt->segment);
+}
+
+/* Bytes are counted as they pass, each once. */
+static __always_inline void tuple_add_bytes(struct ea_flow *f, __u64 sent, __u64 received)
+{
+	struct ea_stats *s;
+
+	f->sent += sent;
+	f->received += received;
+	s = f->dest_id ? stats_get(f->dest_id) : NULL;
+	if (!s)
+		return;
+	__sync_fetch_and_add(&s->sent, f->sent);
+	__sync_fetch_and_add(&s->received, f->received);
+	f->sent = f->received = 0;
+}
+
+static __always_inline void tuple_close(struct ea_tuple_flow *t)
+{
+	struct ea_flow *f = &t->flow;
+
+	if (f->flags & EA_FLOW_CLOSED)
+		return;
+	f->flags |= EA_FLOW_CLOSED;
+	if (!f->dest_id)
+		flow_decide_late(f, &t->parse);
+	if (f->phase == EA_PHASE_HTTP)
+		flow_http_close(&t->parse);
+	tuple_add_bytes(f, 0, 0);
+	flow_count_close(f);
+}
+
+static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet *pkt)
+{
+	struct ea_flow *f = &t->flow;
+	struct ea_http *h = &t->parse.http.request;
+	int order;
+
+	if (!pkt->segment.syn && pkt->segment.ack_set) {
+		f->flags |= EA_FLOW_ESTABLISHED;
+		flow_count_open(f);
+	}
+	if (!pkt->segment.len)
+		return;
+	order = packet_in_order(pkt, &f->next,
+				f->phase == EA_PHASE_HTTP && http_in_body(h) ? &h->body : NULL);
+	if (order < 0)
+		flow_count_gap(f);
+	if (order <= 0)
+		return;
+	if (f->phase == EA_PHASE_OPEN)
+		f->phase = flow_sniff(pkt);
+	if (f->phase != EA_PHASE_DECIDED || !f->dest_id)
+		flow_read(f, &t->parse, pkt);
+	tuple_add_bytes(f, pkt->cursor.end - pkt->cursor.off, 0);
+}
+
+static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_packet *pkt)
+{
+	struct ea_cursor whole = pkt->cursor;
+
+	if (pkt->segment.syn)
+		t->received_next = pkt->segment.seq + 1;
+	if (!pkt->segment.len)
+		return;
+	if (packet_in_order(pkt, &t->received_next, NULL) > 0)
+		tuple_add_bytes(&t->flow, 0, pkt->cursor.end - pkt->cursor.off);
+	pkt->cursor = whole; /* answers have an order of their own */
+	if (t->flow.phase == EA_PHASE_HTTP)
+		flow_http_response(&t->flow, &t->parse, pkt);
+}
+
+static __noinline int tuple_packet(struct ea_packet *pkt)
+{
+	struct ea_tuple key = tuple_of(&pkt->segment, 1);
+	struct ea_tuple_flow *t;
+	int from_client = 1;
+
+	if (pkt->segment.syn && !pkt->segment.ack_set)
+		tuple_begin(pkt);
+	t = bpf_map_lookup_elem(&ea_tuples, &key);
+	if (!t) {
+		key = tuple_of(&pkt->segment, 0);
+		t = bpf_map_lookup_elem(&ea_tuples, &key);
+		from_client = 0;
+	}
+	if (!t)
+		return 0;
+	if (from_client)
+		tuple_sent(t, pkt);
+	else
+		tuple_received(t, pkt);
+	if (pkt->segment.fin)
+		t->fins |= from_client ? 1 : 2;
+	if (pkt->segment.rst || t->fins == 3)
+		tuple_close(t);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Unit tests of user/api.c: the routes as http.c calls them, over a made-up observation. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "alloc.h"
+#include "api.h"
+#include "health.h"
+#include "util.h"
+
+/* ---- what is observed ---- */
+
+struct world {
+	const char *not_ready;
+	int error; /* of the next observations */
+	uint64_t now_ms;
+	unsigned int observed;
+	struct health health;
+	struct api *api;
+};
+
+static const char *world_not_ready(void *data)
+{
+	return ((struct world *)data)->not_ready;
+}
+
+static uint64_t world_clock(void *data)
+{
+	return ((struct world *)data)->now_ms;
+}
+
+static const struct agent_health *world_health(void *data)
+{
+	struct world *w = data;
+	const struct health_input in = {
+		.version = "1.2.3", .start_unix_ms = 1700000000123, .snapshots = w->observed};
+
+	health_fill(&in, &w->health);
+	return &w->health.view;
+}
+
+static int add_row(struct destination_list *list, const char *ns, const char *workload,
+		   const char *host, enum protocol protocol, bool internal)
+{
+	const struct source source = {.ns = (char *)ns,
+				      .workload = (char *)workload,
+				      .workload_kind = (char *)"",
+				      .canonical_service = (char *)"",
+				      .canonical_revision = (char *)"",
+				      .app = (char *)"",
+				      .version = (char *)""};
+	struct destination d = {.protocol = protocol,
+				.name_source = protocol == PROTOCOL_TLS ? NAME_SOURCE_SNI
+									: NAME_SOURCE_HTTP,
+				.port = protocol == PROTOCOL_TLS ? 443 : 80,
+				.internal = internal,
+				.opened = 3,
+				.closed = 3,
+				.sent = 100,
+				.first_ms = 1700000000000,
+				.last_ms = 1700000001000};
+	int r = source_copy(&source, &d.source);
+
+	d.host = r == 0 ? strdup(host) : NULL;
+	if (r == 0 && !d.host)
+		r = -ENOMEM;
+	if (r == 0 && protocol == PROTOCOL_HTTP) {
+		d.requests = 3;
+		r = destination_add_requests(&d, 200, EA_METHOD_GET, 3, 3000000);
+	}
+	if (r == 0)
+		r = destination_list_add(list, &d);
+	if (r < 0)
+		destination_done(&d);
+	return r;
+}
+
+static int world_fill(struct destination_list *list)
+{
+	int r = add_row(list, "shop", "cart", "api.example.com", PROTOCOL_TLS, false);
+
+	if (r == 0)
+		r = add_row(list, "shop", "web", "httpbin.org", PROTOCOL_HTTP, false);
+	if (r == 0)
+		r = add_row(list, "bank", "web", "httpbin.org", PROTOCOL_TLS, false);
+	if (r == 0)
+		r = add_row(list, "bank", "web", "localhost", PROTOCOL_HTTP, true);
+	if (r == 0)
+		r = add_row(list, "bank", "web", "10.1.2.3", PROTOCOL_TLS, false);
+	if (r == 0)
+		r = destination_list_normalize(list);
+	return r;
+}
+
+static int world_list(void *data, struct destination_list *ret)
+{
+	struct destination_list list = {.generated_ms = 1700000002000, .since_ms = 1700000000000};
+	struct world *w = data;
+	int r = w->error;
+
+	w->observed++;
+	if (r == 0)
+		r = world_fill(&list);
+	if (r < 0) {
+		destination_list_done(&list);
+		return r;
+	}
+	destination_list_judge(&list);
+	*ret = list;
+	return 0;
+}
+
+static int world_make(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	const struct api_observer observer = {.not_ready = world_not_ready,
+					      .list = world_list,
+					      .health = world_health,
+					      .clock_ms = world_clock,
+					      .data = w};
+
+	w->now_ms = 5000;
+	*state = w;
+	return api_new(&observer, &w->api);
+}
+
+static int world_remove(void **state)
+{
+	struct world *w = *state;
+
+	api_free(w->api);
+	free(w);
+	return 0;
+}
+
+/* ---- requests ---- */
+
+/* Query parameters as name, value, ..., NULL. */
+static const char *fake_param(const struct http_request *req, const char *name)
+{
+	const char *const *query = req->priv;
+
+	for (size_t i = 0; query && query[i]; i += 2) {
+		if (strcmp(query[i], name) == 0)
+			return query[i + 1];
+	}
+	return NULL;
+}
+
+static const char *fake_unknown_param(const struct http_request *req, const char *const *known)
+{
+	const char *const *query = req->priv;
+
+	for (size_t i = 0; query && query[i]; i += 2) {
+		size_t k = 0;
+
+		while (known[k] && strcmp(known[k], query[i]) != 0)
+			k++;
+		if (!known[k])
+			return query[i];
+	}
+	return NULL;
+}
+
+static const char *fake_header(const struct http_request *req, const char *name)
+{
+	(void)req;
+	(void)name;
+	return NULL;
+}
+
+static int call(struct world *w, const char *path, const char *const *query, struct http_reply *ret)
+{
+	struct http_request req = {.path = path,
+				   .param = fake_param,
+				   .unknown_param = fake_unknown_param,
+				   .header = fake_header,
+				   .priv = (void *)(uintptr_t)query};
+	const struct http_route *routes;
+	size_t n;
+
+	*ret = (struct http_reply){0};
+	routes = api_routes(&n);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(routes[i].path, path) == 0)
+			return routes[i].handle(&req, w->api, ret);
+	}
+	fail_msg("no route %s", path);
+	return 0;
+}
+
+#define QUERY(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* The body of an answer that must have this status and type, as a string to be freed. */
+static char *get(struct world *w, const char *path, const char *const *query, unsigned int status,
+		 const char *type)
+{
+	struct http_reply reply;
+	char *text;
+
+	assert_int_equal(call(w, path, query, &reply), 0);
+	assert_int_equal(reply.status ? reply.status : 200, status);
+	assert_string_equal(reply.content_type, type);
+	text = malloc(reply.size + 1);
+	memcpy(text, reply.body, reply.size);
+	text[reply.size] = '\0';
+	assert_int_equal(strlen(text), reply.size);
+	free(reply.body);
+	return text;
+}
+
+static void assert_error(struct world *w, const char *path, const char *const *query,
+			 unsigned int status, const char *message)
+{
+	_cleanup_free_ char *text = get(w, path, query, status, "application/json");
+	cJSON *json = cJSON_Parse(text);
+	char *got;
+
+	assert_non_null(json);
+	got = strdup(cJSON_GetStringValue(cJSON_GetObjectItem(json, "error")));
+	cJSON_Delete(json);
+	assert_string_equal(got, message);
+	free(got);
+}
+
+/* ---- tests ---- */
+
+static void health_pages(void **state)
+{
+	_cleanup_free_ char *alive = get(*state, "/healthz", NULL, 200,
+					 "text/plain; charset=utf-8");
+	_cleanup_free_ char *ready = get(*state, "/readyz", NULL, 200, "text/plain; charset=utf-8");
+	_cleanup_free_ char *index = get(*state, "/", NULL, 200, "text/plain; charset=utf-8");
+	const struct http_route *routes;
+	size_t n;
+
+	assert_string_equal(alive, "ok\n");
+	assert_string_equal(ready, "ok\n");
+	routes = api_routes(&n);
+	for (size_t i = 0; i < n; i++)
+		assert_non_null(strstr(index, routes[i].path));
+}
+
+static void before_it_is_ready(void **state)
+{
+	struct world *w = *state;
+	char *alive;
+
+	w->not_ready = "still \"loading\"";
+	assert_error(w, "/readyz", NULL, 503, "not ready: still \"loading\"");
+	assert_error(w, "/metrics", NULL, 503, "not ready: still \"loading\"");
+	assert_error(w, "/api/v1/destinations", NULL, 503, "not ready: still \"loading\"");
+	assert_error(w, "/api/v1/config", NULL, 503, "not ready: still \"loading\"");
+	alive = get(w, "/healthz", NULL, 200, "text/plain; charset=utf-8");
+	free(alive);
+	assert_int_equal(w->observed, 0);
+}
+
+/* The hosts of an answer, joined, in the order of the answer. */
+static void assert_hosts(struct world *w, const char *const *query, const char *want)
+{
+	_cleanup_free_ char *text = get(w, "/api/v1/destinations", query, 200, "application/json");
+	cJSON *json = cJSON_Parse(text), *row;
+	char got[512] = "";
+
+	assert_non_null(json);
+	cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "destinations")) {
+		strcat(got, got[0] ? " " : "");
+		strcat(got, cJSON_GetStringValue(cJSON_GetObjectItem(row, "host")));
+	}
+	cJSON_Delete(json);
+	assert_string_equal(got, want);
+}
+
+static void destinations_select(void **state)
+{
+	struct world *w = *state;
+
+	assert_hosts(w, NULL, "10.1.2.3 httpbin.org api.example.com httpbin.org");
+	assert_hosts(w, QUERY("namespace", "shop"), "api.example.com httpbin.org");
+	assert_hosts(w, QUERY("namespace", ""), "");
+	assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
+	assert_hosts(w, QUERY("host", "*.EXAMPLE.com"), "api.example.com");
+	assert_hosts(w, QUERY("visibility", "l7"), "httpbin.org");
+	assert_hosts(w, QUERY("visibility", "l4", "namespace", "bank"), "10.1.2.3 httpbin.org");
+	assert_hosts(w, QUERY("registry", "unknown", "workload", "cart"), "api.example.com");
+	assert_hosts(w, QUERY("registry", "blocked"), "");
+	assert_hosts(w, QUERY("scope", "internal"), "localhost");
+	assert_hosts(w, QUERY("scope", "all", "namespace", "bank"),
+		     "10.1.2.3 httpbin.org localhost");
+	assert_hosts(w, QUERY("sort", "whatever", "namespace", "shop"),
+		     "api.example.com httpbin.org");
+	/* Nothing was lost from the list that is kept. */
+	assert_hosts(w, NULL, "10.1.2.3 httpbin.org api.example.com httpbin.org");
+	assert_int_equal(w->observed, 1);
+}
+
+static void destinations_wrong(void **state)
+{
+	static const char path[] = "/api/v1/destinations";
+	struct world *w = *state;
+
+	assert_error(w, path, QUERY("workload", "x", "nmespace", "y"), 400,
+		     "unknown parameter 'nmespace'");
+	assert_error(w, path, QUERY("visibility", "L7"), 400,
+		     "'L7' is not a value of parameter 'visibility'");
+	assert_error(w, path, QUERY("registry", ""), 400,
+		     "'' is not a value of parameter 'registry'");
+	assert_error(w, path, QUERY("scope", "mesh"), 400,
+		     "'mesh' is not a value of parameter 'scope'");
+	assert_error(w, path, QUERY("scope", "a\"\n\xff"), 400,
+		     "'a\"\\x0a\\xff' is not a value of parameter 'scope'");
+	assert_int_equal(w->observed, 0);
+}
+
+static void metrics_page(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ char *text = get(w, "/metrics", QUERY("any", "thing"), 200,
+					"text/plain; version=0.0.4; charset=utf-8");
+
+	assert_non_null(strstr(text, "egress_tcp_connections_opened_total{"));
+	assert_non_null(strstr(text, "\negress_agent_build_info{version=\"1.2.3\"} 1\n"));
+	assert_non_null(strstr(text, "\negress_agent_flows_total{outcome=\"tls_named\"} 0\n"));
+	/* The numbers are those after this very observation. */
+	assert_non_null(strstr(text, "\negress_agent_snapshots_total 1\n"));
+	assert_null(strstr(text, "localhost"));
+}
+
+static void observations_are_reused(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 10; i++)
+		assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
+	assert_int_equal(w->observed, 1);
+	w->now_ms += API_SNAPSHOT_MIN_MS - 1;
+	assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
+	assert_int_equal(w->observed, 1);
+	w->now_ms += 1;
+	free(get(w, "/metrics", NULL, 200, "text/plain; version=0.0.4; charset=utf-8"));
+	assert_int_equal(w->observed, 2);
+	free(get(w, "/api/v1/config", NULL, 200, "application/yaml"));
+	assert_int_equal(w->observed, 2);
+}
+
+static void failed_observation(void **state)
+{
+	struct world *w = *state;
+	struct http_reply reply;
+
+	w->error = -EIO;
+	assert_int_equal(call(w, "/metrics", NULL, &reply), -EIO);
+	assert_int_equal(call(w, "/api/v1/destinations", NULL, &reply), -EIO);
+	assert_int_equal(call(w, "/api/v1/config", NULL, &reply), -EIO);
+	w->error = 0;
+	assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
+}
+
+/* Documents in a YAML text; fails the test if it is not YAML. */
+static unsigned int count_documents(const char *text)
+{
+	unsigned int documents = 0;
+	yaml_event_type_t type;
+	yaml_parser_t parser;
+	yaml_event_t event;
+
+	assert_true(yaml_parser_initialize(&parser));
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, strlen(text));
+	do {
+		if (!yaml_parser_parse(&parser, &event))
+			fail_msg("not YAML (%s): %s", parser.problem, text);
+		type = event.type;
+		documents += type == YAML_DOCUMENT_START_EVENT;
+		yaml_event_delete(&event);
+	} while (type != YAML_STREAM_END_EVENT);
+	yaml_parser_delete(&parser);
+	return documents;
+}
+
+static char *get_config(struct world *w, const char *const *query, unsigned int documents)
+{
+	char *text = get(w, "/api/v1/config", query, 200, "application/yaml");
+
+	assert_int_equal(count_documents(text), documents);
+	return text;
+}
+
+static void config_page(void **state)
+{
+	struct world *w = *state;
+	char *text = get_config(w, NULL, 3);
+
+	/* The IP address cannot be registered, and the text says that something is missing. */
+	assert_memory_equal(text, "# 1 note on destinations left out", 33);
+	assert_null(strstr(text, "10.1.2.3"));
+	assert_null(strstr(text, "localhost"));
+	assert_null(strstr(text, "DestinationRule"));
+	free(text);
+
+	text = get_config(w, QUERY("visibility", "l7", "namespace", "shop"), 3);
+	assert_non_null(strstr(text, "DestinationRule"));
+	assert_non_null(strstr(text, "networking.istio.io/v1\""));
+	free(text);
+	text = get_config(w, QUERY("api-version", "v1beta1", "workload", "cart"), 1);
+	assert_non_null(strstr(text, "networking.istio.io/v1beta1"));
+	free(text);
+	text = get_config(w, QUERY("scope", "mesh", "root-namespace", "mesh-root", "host", "http*"),
+			  1);
+	assert_non_null(strstr(text, "mesh-root"));
+	free(text);
+	text = get_config(w, QUERY("workload", "cart", "min-connections", "3", "all", "true"), 1);
+	free(text);
+	text = get_config(w, QUERY("workload", "cart", "min-connections", "4", "all", "false"), 0);
+	free(text);
+	text = get_config(w, QUERY("workload", "cart"), 1);
+	assert_int_not_equal(text[0], '#');
+	free(text);
+	text = get_config(w, QUERY("host", "no.such.host"), 0);
+	assert_string_equal(text, "");
+	free(text);
+}
+
+static void config_wrong(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"visibility", "l5"},
+		{"api-version", "v2"},
+		{"scope", "external"},
+		{"root-namespace", ""},
+		{"root-namespace", "A"},
+		{"root-namespace", "-a"},
+		{"root-namespace", "a b"},
+		{"root-namespace", "a."},
+		{"min-connections", "-1"},
+		{"min-connections", ""},
+		{"min-connections", "1x"},
+		{"min-connections", "4294967296"},
+		{"min-connections", "0x10"},
+		{"min-connections", "99999999999999999999"},
+		{"all", "yes"},
+	};
+	struct world *w = *state;
+	char message[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		snprintf(message, sizeof(message), "'%s' is not a value of parameter '%s'",
+			 wrong[i][1], wrong[i][0]);
+		assert_error(w, "/api/v1/config", QUERY(wrong[i][0], wrong[i][1]), 400, message);
+	}
+	assert_error(w, "/api/v1/config", QUERY("registry", "unknown"), 400,
+		     "unknown parameter 'registry'");
+}
+
+/* Every page, with every allocation failing in turn: -ENOMEM, nothing leaked, and it works afterwards. */
+static void without_memory(void **state)
+{
+	static const char *const paths[] = {
+		"/", "/metrics", "/healthz", "/readyz", "/api/v1/destinations", "/api/v1/config"};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		for (unsigned long n = 1;; n++) {
+			struct http_reply reply;
+			int r;
+
+			w->now_ms += API_SNAPSHOT_MIN_MS;
+			alloc_fail_at(n);
+			r = call(w, paths[i], NULL, &reply);
+			if (!alloc_failed()) {
+				assert_int_equal(r, 0);
+				free(reply.body);
+				break;
+			}
+			assert_int_equal(r, -ENOMEM);
+			assert_null(reply.body);
+		}
+		alloc_fail_at(0);
+	}
+}
+
+#define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_make, world_remove)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD_TEST(health_pages),        WORLD_TEST(before_it_is_ready),
+		WORLD_TEST(destinations_select), WORLD_TEST(destinations_wrong),
+		WORLD_TEST(metrics_page),        WORLD_TEST(observations_are_reused),
+		WORLD_TEST(failed_observation),  WORLD_TEST(config_page),
+		WORLD_TEST(config_wrong),        WORLD_TEST(without_memory),
+	};
+
+	return cmocka_run_group_tests_name("api", tests, NULL, NULL);
+}

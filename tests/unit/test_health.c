@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Unit tests of user/health.c: every number arrives under its own name, and the exposition takes all of them. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "health.h"
+#include "util.h"
+
+/* Every number another one, so that none can stand in for another. */
+static struct health_input example(void)
+{
+	struct health_input in = {.version = "1",
+				  .start_unix_ms = 1700000000000,
+				  .n_maps = 2,
+				  .snapshots = 1001,
+				  .snapshot_failures = 1002,
+				  .snapshot_seconds = 0.125,
+				  .cgroups = {.names = 7, .evicted = 1003, .skipped = 1004},
+				  .http = {.crowded = 1005, .late = 1006, .too_much = 1007},
+				  .usage = {.resident_bytes = 123456, .cpu_seconds = 1008.75}};
+
+	for (size_t i = 0; i < EA_COUNT_MAX; i++)
+		in.counters[i] = 2000 + i;
+	in.maps[0] = (struct health_map){"destinations", 5, 64};
+	in.maps[1] = (struct health_map){"addresses", 6, 0};
+	return in;
+}
+
+static void every_line_is_printed(void **state)
+{
+	static const char *const lines[] = {
+		"egress_agent_flows_followed_total 2000",
+		"egress_agent_flows_total{outcome=\"tls_named\"} 2001",
+		"egress_agent_flows_total{outcome=\"tls_unnamed\"} 2002",
+		"egress_agent_flows_total{outcome=\"http\"} 2003",
+		"egress_agent_flows_total{outcome=\"tcp\"} 2004",
+		"egress_agent_flows_total{outcome=\"silent\"} 2005",
+		"egress_agent_flows_total{outcome=\"failed\"} 2006",
+		"egress_agent_flows_total{outcome=\"incomplete\"} 2007",
+		"egress_agent_unparsed_total{reason=\"not_http\"} 2008",
+		"egress_agent_unparsed_total{reason=\"response_race\"} 2015",
+		"egress_agent_destinations_folded_total 2016",
+		"egress_agent_lost_total{reason=\"destination_overflow\"} 2017",
+		"egress_agent_lost_total{reason=\"load_failed\"} 2022",
+		"egress_agent_snapshots_total 1001",
+		"egress_agent_snapshot_failures_total 1002",
+		"egress_agent_cgroup_names_evicted_total 1003",
+		"egress_agent_cgroups_skipped_total 1004",
+		"egress_agent_http_connections_cut_total{reason=\"crowded\"} 1005",
+		"egress_agent_http_connections_cut_total{reason=\"late\"} 1006",
+		"egress_agent_http_replies_refused_total 1007",
+		"process_cpu_seconds_total 1008",
+		"process_resident_memory_bytes 123456",
+		"egress_agent_snapshot_duration_seconds 0.125",
+		"egress_agent_map_entries{map=\"destinations\"} 5",
+		"egress_agent_map_entries{map=\"addresses\"} 6",
+		"egress_agent_map_capacity{map=\"destinations\"} 64",
+	};
+	const struct health_input in = example();
+	const struct destination_list list = {0};
+	_cleanup_free_ char *text = NULL;
+	static struct health health;
+	char want[128];
+	size_t size;
+
+	(void)state;
+	health_fill(&in, &health);
+	assert_int_equal(metrics_from_list(&list, &health.view, &text, &size), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		snprintf(want, sizeof(want), "\n%s\n", lines[i]);
+		if (!strstr(text, want))
+			fail_msg("no line '%s' in:\n%s", lines[i], text);
+	}
+	assert_null(strstr(text, "map_capacity{map=\"addresses\"}"));
+}
+
+/* The format wants all lines of a family together; a head may come only once. */
+static void families_stand_together(void **state)
+{
+	const struct health_input in = example();
+	const struct destination_list list = {0};
+	_cleanup_free_ char *text = NULL;
+	static struct health health;
+	char *save, *line;
+	char heads[64][128];
+	size_t n = 0, size;
+
+	(void)state;
+	health_fill(&in, &health);
+	assert_int_equal(metrics_from_list(&list, &health.view, &text, &size), 0);
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, "# TYPE ", 7) != 0)
+			continue;
+		for (size_t i = 0; i < n; i++)
+			assert_string_not_equal(heads[i], line);
+		assert_true(n < ARRAY_SIZE(heads) && strlen(line) < sizeof(heads[0]));
+		strcpy(heads[n++], line);
+	}
+	assert_true(n > 15);
+}
+
+/* As many tables as there may be: all of them have room. */
+static void room_for_all(void **state)
+{
+	struct health_input in = example();
+	static struct health health;
+
+	(void)state;
+	for (in.n_maps = 0; in.n_maps < HEALTH_MAPS_MAX; in.n_maps++)
+		in.maps[in.n_maps] = (struct health_map){"m", 1, 1};
+	health_fill(&in, &health);
+	assert_true(health.view.n_counters < ARRAY_SIZE(health.counters));
+	assert_true(health.view.n_gauges < ARRAY_SIZE(health.gauges));
+	assert_true(health.view.n_gauges >= 2 * HEALTH_MAPS_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_line_is_printed),
+		cmocka_unit_test(families_stand_together),
+		cmocka_unit_test(room_for_all),
+	};
+
+	return cmocka_run_group_tests_name("health", tests, NULL, NULL);
+}

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Tests of user/yaml.c: the exact documents, and what a config file may look like.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "alloc.h"
+#include "util.h"
+#include "yaml.h"
+
+/*
+ * libyaml's own allocations, which it makes through these symbols of its own: taken over here, so that they
+ * count and fail like ours.
+ */
+void *yaml_malloc(size_t size);
+void *yaml_realloc(void *p, size_t size);
+char *yaml_strdup(const char *s);
+
+void *yaml_malloc(size_t size)
+{
+	return malloc(size ? size : 1);
+}
+
+void *yaml_realloc(void *p, size_t size)
+{
+	return p ? realloc(p, size ? size : 1) : malloc(size ? size : 1);
+}
+
+char *yaml_strdup(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
+static struct istio_object *pair(void)
+{
+	static char *workloads[] = {(char *)"cart", (char *)"pay"};
+	static struct istio_port ports[] = {
+		{.number = 80, .target_port = 443},
+		{.number = 443, .tls = true},
+		{.number = 8080},
+		{.number = 8443, .tls = true},
+	};
+	static struct istio_object object = {
+		.ns = (char *)"shop",
+		.name = (char *)"a-example-com-01234567",
+		.host = (char *)"a.example.com",
+		.ports = ports,
+		.n_ports = 4,
+		.originate = true,
+		.evidence = {.workloads = workloads,
+			     .n_workloads = 2,
+			     .connections = 12,
+			     .requests = 7,
+			     .first_ms = 1767225601999,
+			     .last_ms = 1767226199000},
+	};
+
+	return &object;
+}
+
+#define METADATA                                                  \
+	"metadata:\n"                                             \
+	"  name: \"a-example-com-01234567\"\n"                    \
+	"  namespace: \"shop\"\n"                                 \
+	"  labels:\n"                                             \
+	"    app.kubernetes.io/managed-by: \"egress-agent\"\n"    \
+	"  annotations:\n"                                        \
+	"    egress-agent/workloads: \"cart, pay\"\n"             \
+	"    egress-agent/connections: \"12\"\n"                  \
+	"    egress-agent/requests: \"7\"\n"                      \
+	"    egress-agent/first-seen: \"2026-01-01T00:00:01Z\"\n" \
+	"    egress-agent/last-seen: \"2026-01-01T00:09:59Z\"\n"
+
+#define RULE                                             \
+	"apiVersion: \"networking.istio.io/v1\"\n"       \
+	"kind: \"DestinationRule\"\n" METADATA "spec:\n" \
+	"  host: \"a.example.com\"\n"                    \
+	"  exportTo:\n"                                  \
+	"  - \".\"\n"                                    \
+	"  trafficPolicy:\n"                             \
+	"    portLevelSettings:\n"                       \
+	"    - port:\n"                                  \
+	"        number: 80\n"                           \
+	"      tls:\n"                                   \
+	"        mode: \"SIMPLE\"\n"                     \
+	"        caCertificates: \"system\"\n"           \
+	"        sni: \"a.example.com\"\n"               \
+	"        subjectAltNames:\n"                     \
+	"        - \"a.example.com\"\n"
+
+#define ENTRY                                         \
+	"apiVersion: \"networking.istio.io/v1\"\n"    \
+	"kind: \"ServiceEntry\"\n" METADATA "spec:\n" \
+	"  hosts:\n"                                  \
+	"  - \"a.example.com\"\n"                     \
+	"  exportTo:\n"                               \
+	"  - \".\"\n"                                 \
+	"  location: \"MESH_EXTERNAL\"\n"             \
+	"  ports:\n"                                  \
+	"  - number: 80\n"                            \
+	"    name: \"http\"\n"                        \
+	"    protocol: \"HTTP\"\n"                    \
+	"    targetPort: 443\n"                       \
+	"  - number: 443\n"                           \
+	"    name: \"tls\"\n"                         \
+	"    protocol: \"TLS\"\n"                     \
+	"  - number: 8080\n"                          \
+	"    name: \"http-8080\"\n"                   \
+	"    protocol: \"HTTP\"\n"                    \
+	"  - number: 8443\n"                          \
+	"    name: \"tls-8443\"\n"                    \
+	"    protocol: \"TLS\"\n"                     \
+	"  resolution: \"DNS\"\n"
+
+static void test_pair(void **state)
+{
+	struct istio_plan plan = {.objects = pair(), .n_objects = 1};
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+
+	(void)state;
+	assert_int_equal(yaml_from_plan(&plan, &ISTIO_OPTIONS_DEFAULT, &text, &size), 0);
+	assert_string_equal(text, RULE "---\n" ENTRY);
+	assert_int_equal(size, strlen(text));
+}
+
+static void test_one_document(void **state)
+{
+	_cleanup_free_ char *rule = NULL, *entry = NULL;
+	size_t size;
+
+	(void)state;
+	assert_int_equal(yaml_from_object(pair(), YAML_DESTINATION_RULE, &ISTIO_OPTIONS_DEFAULT,
+					  &rule, &size),
+			 0);
+	assert_string_equal(rule, RULE);
+	assert_int_equal(
+		yaml_from_object(pair(), YAML_SERVICE_ENTRY, &ISTIO_OPTIONS_DEFAULT, &entry, &size),
+		0);
+	assert_string_equal(entry, ENTRY);
+	assert_int_equal(size, strlen(ENTRY));
+}
+
+static char *entry_of(const struct istio_object *object, const struct istio_options *options)
+{
+	char *text = NULL;
+	size_t size;
+
+	assert_int_equal(yaml_from_object(object, YAML_SERVICE_ENTRY, options, &text, &size), 0);
+	return text;
+}
+
+static void test_options(void **state)
+{
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	options.v1beta1 = true;
+	options.mesh_scope = true;
+	text = entry_of(pair(), &options);
+	assert_non_null(strstr(text, "apiVersion: \"networking.istio.io/v1beta1\"\n"));
+	assert_non_null(strstr(text, "exportTo:\n  - \"*\"\n"));
+}
+
+static void test_unknown_facts_are_absent(void **state)
+{
+	struct istio_object object = *pair();
+	_cleanup_free_ char *text = NULL;
+
+	(void)state;
+	object.ns = (char *)"";
+	object.evidence = (struct istio_evidence){0};
+	text = entry_of(&object, &ISTIO_OPTIONS_DEFAULT);
+	assert_null(strstr(text, "namespace:"));
+	assert_null(strstr(text, "workloads"));
+	assert_null(strstr(text, "seen"));
+	assert_non_null(strstr(text, "egress-agent/connections: \"0\"\n"));
+}
+
+static void test_many_workloads(void **state)
+{
+	struct istio_object object = *pair();
+	char *workloads[ISTIO_WORKLOADS_MAX + 2];
+	_cleanup_free_ char *text = NULL, *full = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(workloads); i++)
+		workloads[i] = (char *)"w";
+	object.evidence.workloads = workloads;
+	object.evidence.n_workloads = ISTIO_WORKLOADS_MAX;
+	full = entry_of(&object, &ISTIO_OPTIONS_DEFAULT);
+	assert_non_null(strstr(full, "w, w, w\"\n"));
+	object.evidence.n_workloads = ISTIO_WORKLOADS_MAX + 2;
+	text = entry_of(&object, &ISTIO_OPTIONS_DEFAULT);
+	assert_non_null(strstr(text, "w, w, w and 2 more\"\n"));
+}
+
+/* What a YAML reader would take for something else than a string, or for more than one line. */
+static void test_strings_stay_strings(void **state)
+{
+	static const struct {
+		const char *name, *line;
+	} cases[] = {
+		{"NO", "name: \"NO\"\n"},
+		{"1e3", "name: \"1e3\"\n"},
+		{"010", "name: \"010\"\n"},
+		{"~", "name: \"~\"\n"},
+		{"a\"b\\c", "name: \"a\\\"b\\\\c\"\n"},
+		{"a\n---\nb", "name: \"a\\n---\\nb\"\n"},
+		{"\x01", "name: \"\\x01\"\n"},
+		{"", "name: \"\"\n"},
+		{"a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j k l m n",
+		 "name: \"a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j "
+		 "k l m n\"\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct istio_object object = *pair();
+		_cleanup_free_ char *text = NULL;
+
+		object.name = (char *)cases[i].name;
+		text = entry_of(&object, &ISTIO_OPTIONS_DEFAULT);
+		if (!strstr(text, cases[i].line))
+			fail_msg("no %s in %s", cases[i].line, text);
+	}
+}
+
+static void test_empty_plan(void **state)
+{
+	struct istio_plan plan = {0};
+	_cleanup_free_ char *text = NULL;
+	size_t size = 77;
+
+	(void)state;
+	assert_int_equal(yaml_from_plan(&plan, &ISTIO_OPTIONS_DEFAULT, &text, &size), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(size, 0);
+}
+
+static void test_plan_out_of_memory(void **state)
+{
+	struct istio_plan plan = {.objects = pair(), .n_objects = 1};
+	_cleanup_free_ char *text = NULL;
+	size_t size = 77;
+	unsigned long n = 0;
+	int r;
+
+	(void)state;
+	do {
+		alloc_fail_at(++n);
+		r = yaml_from_plan(&plan, &ISTIO_OPTIONS_DEFAULT, &text, &size);
+		assert_int_equal(r, alloc_failed() ? -ENOMEM : 0);
+		if (r)
+			assert_true(!text && size == 77);
+	} while (r);
+	alloc_fail_at(0);
+	/* libyaml makes at least one for each of the scalars: its own were counted, too. */
+	assert_true(n > 100);
+	assert_string_equal(text, RULE "---\n" ENTRY);
+}
+
+/* The config file */
+
+/* A file in memory: nothing is left behind, however the test ends. */
+static char config_path[32];
+static int config_fd;
+
+static int config_setup(void **state)
+{
+	(void)state;
+	config_fd = memfd_create("config", 0);
+	snprintf(config_path, sizeof(config_path), "/proc/self/fd/%d", config_fd);
+	return config_fd < 0 ? -1 : 0;
+}
+
+static int config_teardown(void **state)
+{
+	(void)state;
+	return close(config_fd);
+}
+
+/* Every value as "line key=value;". */
+struct seen {
+	char text[512];
+	int answer; /* of the callback */
+};
+
+static int see(const char *key, const char *value, unsigned int line, void *data)
+{
+	struct seen *seen = data;
+	size_t n = strlen(seen->text);
+
+	snprintf(seen->text + n, sizeof(seen->text) - n, "%u %s=%s;", line, key, value);
+	return seen->answer;
+}
+
+static int read_config(const char *text, size_t size, struct seen *seen, unsigned int *line,
+		       char **why)
+{
+	FILE *file = fopen(config_path, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, size, file), size);
+	assert_int_equal(fclose(file), 0);
+	return yaml_read_config(config_path, see, seen, line, why);
+}
+
+static void test_config_values(void **state)
+{
+	static const struct {
+		const char *text, *seen;
+	} cases[] = {
+		{"", ""},
+		{"# nothing\n", ""},
+		{"sort: host\n", "1 sort=host;"},
+		{"# one\n\nsort: host\nlisten: ':9990'\n", "3 sort=host;4 listen=:9990;"},
+		{"from: [a, \"b c\"]\nall: true", "1 from=a;1 from=b c;2 all=true;"},
+		{"from:\n- a\n- b\n", "2 from=a;3 from=b;"},
+		{"from: []\n", ""},
+		{"node: \"\"\n", "1 node=;"},
+		{"node: 'null'\n", "1 node=null;"},
+		{"{sort: host, all: no}", "1 sort=host;1 all=no;"},
+		{"---\nsort: host\n...\n", "2 sort=host;"},
+		{"a: &x host\nb: *x\n", "1 a=host;1 b=host;"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct seen seen = {0};
+		unsigned int line = 77;
+		char *why = NULL;
+
+		assert_int_equal(
+			read_config(cases[i].text, strlen(cases[i].text), &seen, &line, &why), 0);
+		assert_string_equal(seen.text, cases[i].seen);
+		assert_int_equal(line, 77);
+		assert_null(why);
+	}
+}
+
+static void test_config_refuses(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t size; /* 0: strlen */
+		unsigned int line;
+		const char *why;
+	} cases[] = {
+		{"sort\n", 0, 1, "not a mapping"},
+		{"\n- sort\n", 0, 2, "not a mapping"},
+		{"sort: host\nall:\n", 0, 2, "plain value"},
+		{"sort: ~\n", 0, 1, "plain value"},
+		{"a: b\nsort: {a: b}\n", 0, 2, "plain value"},
+		{"from:\n- a\n- [b]\n", 0, 3, "plain value"},
+		{"[a]: b\n", 0, 1, "key"},
+		{"a: b\n? {x: y}\n: c\n", 0, 2, "key"},
+		{"a: \"b\\0c\"\n", 0, 1, "plain value"},
+		{"a: b\n---\na: c\n", 0, 3, "more than one document"},
+		{"a: [b\n", 0, 2, "not YAML"},
+		{"a: b\n\tc: d\n", 0, 2, "not YAML"},
+		{"a: *nowhere\n", 0, 1, "not YAML"},
+		{"a: b\nc: \xff\xfe\n", 0, 1, "not YAML"},
+		{"a: b\0c\n", 7, 1, "not YAML"},
+		{"x: &x [*x]\n", 0, 1, "plain value"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t size = cases[i].size ? cases[i].size : strlen(cases[i].text);
+		struct seen seen = {0};
+		unsigned int line = 0;
+		_cleanup_free_ char *why = NULL;
+
+		assert_int_equal(read_config(cases[i].text, size, &seen, &line, &why), -EINVAL);
+		if (!why || !strstr(why, cases[i].why) || line != cases[i].line)
+			fail_msg("case %zu: line %u: %s", i, line, why ? why : "(no reason)");
+	}
+}
+
+static void test_config_callback_stops(void **state)
+{
+	struct seen seen = {.answer = 5};
+	unsigned int line = 77;
+	char *why = NULL;
+
+	(void)state;
+	assert_int_equal(read_config("a: [b, c]\nd: e\n", 15, &seen, &line, &why), 5);
+	assert_string_equal(seen.text, "1 a=b;");
+	assert_null(why);
+}
+
+static void test_config_unreadable(void **state)
+{
+	_cleanup_free_ char *large = calloc(1, (1u << 20) + 1);
+	struct seen seen = {0};
+	unsigned int line = 0;
+	char *why = NULL;
+
+	(void)state;
+	assert_int_equal(yaml_read_config("/nonexistent/file", see, &seen, &line, &why), -ENOENT);
+	assert_int_equal(yaml_read_config("/tmp", see, &seen, &line, &why), -EISDIR);
+	assert_int_equal(yaml_read_config("/dev/zero", see, &seen, &line, &why), -EFBIG);
+	assert_non_null(large);
+	memset(large, '\n', 1u << 20);
+	assert_int_equal(read_config(large, 1u << 20, &seen, &line, &why), 0);
+	assert_int_equal(read_config(large, (1u << 20) + 1, &seen, &line, &why), -EFBIG);
+	assert_null(why);
+}
+
+static void test_config_out_of_memory(void **state)
+{
+	static const char text[] = "from: [a, b]\nsort: \"host\"\n";
+	unsigned long n = 0;
+	int r;
+
+	(void)state;
+	do {
+		struct seen seen = {0};
+		unsigned int line = 77;
+		char *why = NULL;
+
+		/* stdio's own buffer is allocated inside libc and not counted. */
+		alloc_fail_at(++n);
+		r = read_config(text, sizeof(text) - 1, &seen, &line, &why);
+		assert_int_equal(r, alloc_failed() ? -ENOMEM : 0);
+		assert_int_equal(line, 77);
+	} while (r);
+	alloc_fail_at(0);
+	assert_true(n > 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pair),
+		cmocka_unit_test(test_one_document),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_unknown_facts_are_absent),
+		cmocka_unit_test(test_many_workloads),
+		cmocka_unit_test(test_strings_stay_strings),
+		cmocka_unit_test(test_empty_plan),
+		cmocka_unit_test(test_plan_out_of_memory),
+		cmocka_unit_test(test_config_values),
+		cmocka_unit_test(test_config_refuses),
+		cmocka_unit_test(test_config_callback_stops),
+		cmocka_unit_test(test_config_unreadable),
+		cmocka_unit_test(test_config_out_of_memory),
+	};
+
+	return cmocka_run_group_tests(tests, config_setup, config_teardown);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the three files behind opt.h share: values as text (opt_value.c) and help (opt_help.c); opt.c knows
+ * where values come from. Must not know: the same as opt.h.
+ */
+#ifndef OPT_WORK_H
+#define OPT_WORK_H
+
+#include "opt.h"
+
+union opt_value {
+	const char *string;
+	uint32_t number;
+	uint64_t ms;
+	int choice;
+	bool flag;
+};
+
+/* -EINVAL if text is no value of this option. A string is not copied. */
+int opt_parse_value(const struct opt *opt, const char *text, union opt_value *ret);
+
+/* What a value of this option must be, for "'text' is not ...". */
+void opt_describe(const struct opt *opt, char *buf, size_t size);
+
+int opt_count_choices(const struct opt *opt);
+void opt_join_choices(const struct opt *opt, const char *separator, char *buf, size_t size);
+
+/* To stdout, unflushed. */
+void opt_print_help(const struct command *command);
+void opt_print_commands(const struct command *const *commands, size_t n);
+
+#endif

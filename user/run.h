@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What run.c (the loop and the end) and run_start.c (the beginning) of egress-agent run share.
+ *
+ * Must not know: libbpf, libmicrohttpd, output formats.
+ */
+#ifndef RUN_H
+#define RUN_H
+
+#include "api.h"
+#include "bpf.h"
+#include "cgroup.h"
+#include "health.h"
+#include "http.h"
+#include "inventory.h"
+#include "opt.h"
+
+#define RUN_NODE_MAX 256
+
+struct run_options {
+	const char *cgroup, *listen, *socket, *node, *pin;
+	struct opt_list internal;
+	uint32_t max_hosts, max_destinations;
+	int log_level, log_format;
+};
+
+struct run {
+	const struct run_options *options;
+	struct api_observer observer;
+	const char *pin; /* NULL: nothing is pinned */
+	char node[RUN_NODE_MAX];
+	char *cgroup;
+	struct cidr *internal;
+	size_t n_internal;
+
+	struct http_server *http;
+	struct api *api;
+	struct bpf_agent *bpf;
+	struct cgroup_cache *cgroups;
+	struct inventory *inventory;
+
+	int epoll_fd, signal_fd, timer_fd;
+	bool adopted; /* counts of an earlier agent go on */
+	bool ready;
+	bool stopping;
+	bool names_missing;   /* the kernel told of a cgroup that the walk did not find */
+	bool snapshot_failed; /* the last one */
+	struct health_input numbers;
+	struct health health;
+};
+
+/* What an epoll event of run->epoll_fd is about. */
+enum run_watch { WATCH_SIGNAL, WATCH_TIMER, WATCH_EVENTS, WATCH_HTTP, WATCH_MAX };
+
+/*
+ * From options and observer to a daemon ready for its loop. Returns the exit status; what was started until a
+ * failure is in *run, for the caller to end.
+ */
+int run_start(struct run *run);
+
+#endif
