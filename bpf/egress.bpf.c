@@ -31,7 +31,8 @@ static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
 }
 
 /* The reader's storage is made with the first byte that needs it, and goes with the decision. */
-static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f, struct ea_packet *pkt)
+static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
+					struct ea_packet *pkt)
 {
 	struct ea_parse *p = NULL;
 

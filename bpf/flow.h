@@ -66,7 +66,8 @@ static __always_inline void flow_key(const struct ea_flow *f, struct ea_dest_key
 }
 
 /* No name: the address is the host. Needs the key's host zeroed. */
-static __always_inline void flow_key_ip(const struct ea_flow *f, struct ea_dest_key *key, __u8 proto)
+static __always_inline void flow_key_ip(const struct ea_flow *f, struct ea_dest_key *key,
+					__u8 proto)
 {
 	flow_key(f, key, proto);
 	key->source = EA_SOURCE_IP;
@@ -171,9 +172,9 @@ static __always_inline void flow_first(struct ea_flow *f, const struct ea_segmen
 {
 	f->flags |= EA_FLOW_FIRST;
 	f->next = seg->seq + seg->syn;
-	f->facts |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port ?
-			    EA_FACT_REDIRECTED :
-			    EA_FACT_DIRECT;
+	f->facts |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port
+			    ? EA_FACT_REDIRECTED
+			    : EA_FACT_DIRECT;
 }
 
 static __always_inline void flow_count_gap(struct ea_flow *f)
@@ -205,7 +206,8 @@ static __always_inline __u32 flow_tls_outcome(enum ea_verdict v)
 }
 
 /* A hello ended, this way or that (EA_MORE: with the connection). */
-static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
+static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *p,
+					    enum ea_verdict v)
 {
 	ea_count(flow_tls_outcome(v));
 	if (v != EA_DONE) {

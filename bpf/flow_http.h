@@ -68,10 +68,16 @@ static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
 	return id;
 }
 
-/* Have ingress read answers from `seq` on if it has not seen all before. Needs its own request not yet pushed. */
+/*
+ * Have ingress read answers from `seq` on if it did not see all before, or stopped understanding them. Called for
+ * each request before it is pushed; an earlier call may still wait to be obeyed.
+ */
 static __always_inline void http_resync(struct ea_http_pair *pair, __u32 seq)
 {
-	if (pair->pushed && (__s32)(seq - pair->next) <= 0)
+	__u32 known = pair->resync ? pair->resync_next : pair->next;
+	int lost = pair->response.state == EA_HTTP_DEAD && !pair->resync;
+
+	if (pair->pushed && !lost && (__s32)(seq - known) <= 0)
 		return;
 	pair->resync_next = seq;
 	pair->resync_popped = pair->pushed;
@@ -136,10 +142,10 @@ static long http_request_round(__u32 i, void *ctx)
 /* Not understood any more: heads of requests are not looked for in what follows. */
 static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
 {
-	ea_count(v == EA_NOT_MINE ? EA_COUNT_NOT_HTTP :
-		 v == EA_BUDGET	  ? EA_COUNT_BUDGET :
-		 v == EA_AGAIN	  ? EA_COUNT_STEPS :
-				    EA_COUNT_MALFORMED);
+	ea_count(v == EA_NOT_MINE ? EA_COUNT_NOT_HTTP
+		 : v == EA_BUDGET ? EA_COUNT_BUDGET
+		 : v == EA_AGAIN  ? EA_COUNT_STEPS
+				  : EA_COUNT_MALFORMED);
 	p->http.request.state = EA_HTTP_DEAD;
 	if (f->dest_id)
 		return;
@@ -238,7 +244,7 @@ static long http_response_round(__u32 i, void *ctx)
 /* Start anew where egress said; requests before that one stay without an answer. */
 static __always_inline void http_obey_resync(struct ea_http_pair *pair)
 {
-	if (!__sync_lock_test_and_set(&pair->resync, 0))
+	if (!pair->resync)
 		return;
 	if (pair->popped != pair->resync_popped)
 		ea_count(EA_COUNT_RESPONSE_LOST);
@@ -246,6 +252,8 @@ static __always_inline void http_obey_resync(struct ea_http_pair *pair)
 	pair->next = pair->resync_next;
 	pair->response.flags = EA_HTTP_RESPONSE;
 	http_reset(&pair->response);
+	/* Last: until then egress goes by what it asked for. */
+	__sync_lock_test_and_set(&pair->resync, 0);
 }
 
 static __always_inline void http_read_response(struct ea_flow *f, struct ea_parse *p,

@@ -11,10 +11,10 @@
 #include "tls.h"
 
 enum ea_phase {
-	EA_PHASE_OPEN,	  /* no payload sent yet */
-	EA_PHASE_TLS,	  /* within a ClientHello */
-	EA_PHASE_HTTP,	  /* heads are read in both directions */
-	EA_PHASE_PROXY,	  /* an accepted socket on the mesh's port: its cgroup is a sidecar's */
+	EA_PHASE_OPEN,    /* no payload sent yet */
+	EA_PHASE_TLS,     /* within a ClientHello */
+	EA_PHASE_HTTP,    /* heads are read in both directions */
+	EA_PHASE_PROXY,   /* an accepted socket on the mesh's port: its cgroup is a sidecar's */
 	EA_PHASE_DECIDED, /* nothing is read any more */
 };
 
@@ -22,21 +22,21 @@ enum ea_flow_flag {
 	EA_FLOW_ESTABLISHED = 1 << 0,
 	EA_FLOW_COUNTED = 1 << 1, /* in `opened` of its destination */
 	EA_FLOW_CLOSED = 1 << 2,
-	EA_FLOW_GAP = 1 << 3,	  /* a gap was counted */
-	EA_FLOW_FIRST = 1 << 4,	  /* the first packet was seen */
+	EA_FLOW_GAP = 1 << 3,   /* a gap was counted */
+	EA_FLOW_FIRST = 1 << 4, /* the first packet was seen */
 };
 
 /* Every followed socket carries this for its life: keep it small. */
 struct ea_flow {
 	__u64 cgroup_id;
 	__u64 sent, received; /* bytes already added to the destination; only grow */
-	__u32 dest_id;	      /* 0: not decided */
-	__u32 facts;	      /* enum ea_fact of the path (redirected or direct) */
-	__u32 next;	      /* sequence number of the next byte to be sent */
-	__u16 port;	      /* remote, as the application asked for it */
-	__u8 phase;	      /* enum ea_phase */
-	__u8 flags;	      /* enum ea_flow_flag */
-	__u8 addr[16];	      /* remote, as the application asked for it */
+	__u32 dest_id;        /* 0: not decided */
+	__u32 facts;          /* enum ea_fact of the path (redirected or direct) */
+	__u32 next;           /* sequence number of the next byte to be sent */
+	__u16 port;           /* remote, as the application asked for it */
+	__u8 phase;           /* enum ea_phase */
+	__u8 flags;           /* enum ea_flow_flag */
+	__u8 addr[16];        /* remote, as the application asked for it */
 };
 
 /* A request whose answer is awaited. */
@@ -48,17 +48,18 @@ struct ea_pending {
 #define EA_TIME_SHIFT 10
 
 struct ea_http_pair {
-	struct ea_http request;	 /* touched at egress only */
+	struct ea_http request;  /* touched at egress only */
 	struct ea_http response; /* touched at ingress only, by whoever holds `busy` */
 	struct ea_pending pending[EA_PIPELINE_MAX];
 	__u8 method[EA_PIPELINE_MAX];
-	__u32 pushed, popped; /* requests and answers so far: egress counts the one, ingress the other */
-	__u32 next;	      /* sequence number of the answer's next byte in order */
-	__u32 resync;	      /* egress asks ingress to start anew, at: */
-	__u32 resync_next;    /*   this sequence number */
-	__u32 resync_popped;  /*   and this request */
-	__u32 busy;	      /* ingress runs outside the socket's lock, on any CPU */
-	__u32 first_byte;     /* time of the current answer's first byte, as ea_pending.time */
+	__u32 pushed,
+		popped; /* requests and answers so far: egress counts the one, ingress the other */
+	__u32 next;     /* sequence number of the answer's next byte in order */
+	__u32 resync;   /* egress asks ingress to start anew, at: */
+	__u32 resync_next;   /*   this sequence number */
+	__u32 resync_popped; /*   and this request */
+	__u32 busy;          /* ingress runs outside the socket's lock, on any CPU */
+	__u32 first_byte;    /* time of the current answer's first byte, as ea_pending.time */
 };
 
 /* Needed while names are read. The key comes first: a name is copied into its host and may run into `spill`

@@ -14,31 +14,31 @@
 
 #define EA_WINDOW 64
 /* A GSO packet of 64 KiB in windows, plus a head of EA_PRELUDE_MAX bytes read byte by byte. */
-#define EA_HTTP_ROUNDS (2 * EA_PRELUDE_MAX)
+#define EA_HTTP_ROUNDS    (2 * EA_PRELUDE_MAX)
 #define EA_METHOD_LEN_MAX 32
 
 enum ea_http_state {
 	/* request line */
 	EA_HTTP_METHOD,
-	EA_HTTP_FORM,	   /* first byte of the target tells its form */
-	EA_HTTP_SCHEME,	   /* absolute-form up to "://" */
+	EA_HTTP_FORM,      /* first byte of the target tells its form */
+	EA_HTTP_SCHEME,    /* absolute-form up to "://" */
 	EA_HTTP_AUTHORITY, /* absolute-form or CONNECT */
 	EA_HTTP_AUTHORITY_PORT,
-	EA_HTTP_TARGET,	 /* up to a space */
+	EA_HTTP_TARGET,  /* up to a space */
 	EA_HTTP_VERSION, /* "HTTP/1.x" */
 	EA_HTTP_LINE_END,
 	/* status line */
 	EA_HTTP_STATUS_VERSION,
 	EA_HTTP_STATUS_CODE,
 	/* fields */
-	EA_HTTP_FIELD,	     /* start of a line within the head */
+	EA_HTTP_FIELD, /* start of a line within the head */
 	EA_HTTP_FIELD_NAME,
 	EA_HTTP_VALUE_HOST,
 	EA_HTTP_VALUE_LENGTH,
 	EA_HTTP_VALUE_CODING,
 	EA_HTTP_SKIP_LINE,
 	/* body */
-	EA_HTTP_BODY,	    /* `body` bytes; all states before this one are within a head */
+	EA_HTTP_BODY, /* `body` bytes; all states before this one are within a head */
 	EA_HTTP_UNTIL_CLOSE,
 	EA_HTTP_CHUNK_SIZE,
 	EA_HTTP_CHUNK_SKIP, /* chunk extensions up to the end of the line */
@@ -52,8 +52,9 @@ enum ea_http_state {
 enum ea_http_flag {
 	EA_HTTP_RESPONSE = 1 << 0, /* reads answers, not requests; survives http_reset() */
 	EA_HTTP_CHUNKED = 1 << 1,
-	EA_HTTP_LENGTH = 1 << 2,   /* Content-Length was given */
-	EA_HTTP_HOST_DONE = 1 << 3, /* the host is known: first Host field, or the target's authority */
+	EA_HTTP_LENGTH = 1 << 2, /* Content-Length was given */
+	EA_HTTP_HOST_DONE =
+		1 << 3, /* the host is known: first Host field, or the target's authority */
 	EA_HTTP_BRACKET = 1 << 4,  /* within [ ] of an IPv6 literal */
 	EA_HTTP_TOO_LONG = 1 << 5, /* the host does not fit */
 };
@@ -77,10 +78,10 @@ static const char http_word_chunked[9] = "chunked";
 
 struct ea_http {
 	__u64 window[EA_WINDOW / 8]; /* bytes of the current packet, from window_off */
-	struct ea_cursor c; /* the packet at hand */
-	__u64 body;   /* body or chunk bytes still to pass; Content-Length or chunk size while they are read */
-	__u64 word;   /* the method's first 8 characters, or the status code */
-	__u64 bytes;  /* of this message so far, not yet reported */
+	struct ea_cursor c;          /* the packet at hand */
+	__u64 body; /* body or chunk bytes still to pass; Content-Length or chunk size while they are read */
+	__u64 word;  /* the method's first 8 characters, or the status code */
+	__u64 bytes; /* of this message so far, not yet reported */
 	__u32 window_off;
 	__u32 window_len;
 	__u32 head;    /* bytes of this head so far */
@@ -178,8 +179,8 @@ static __always_inline int http_is_token(__u8 c)
 
 	if ((low >= 'a' && low <= 'z') || (c >= '0' && c <= '9'))
 		return 1;
-	return c == '!' || (c >= '#' && c <= '\'') || c == '*' || c == '+' || c == '-' || c == '.' ||
-	       c == '^' || c == '_' || c == '`' || c == '|' || c == '~';
+	return c == '!' || (c >= '#' && c <= '\'') || c == '*' || c == '+' || c == '-' ||
+	       c == '.' || c == '^' || c == '_' || c == '`' || c == '|' || c == '~';
 }
 
 /* The method of at most 8 characters, packed big endian. RFC 9110 section 9, RFC 5789. */
@@ -363,10 +364,10 @@ static __always_inline void http_name_byte(struct ea_http *h, __u8 c)
 		h->state = EA_HTTP_FIELD;
 		return;
 	}
-	h->state = f & EA_FIELD_HOST ? EA_HTTP_VALUE_HOST :
-		   f & EA_FIELD_LENGTH ? EA_HTTP_VALUE_LENGTH :
-		   f & EA_FIELD_CODING ? EA_HTTP_VALUE_CODING :
-					 EA_HTTP_SKIP_LINE;
+	h->state = f & EA_FIELD_HOST     ? EA_HTTP_VALUE_HOST
+		   : f & EA_FIELD_LENGTH ? EA_HTTP_VALUE_LENGTH
+		   : f & EA_FIELD_CODING ? EA_HTTP_VALUE_CODING
+					 : EA_HTTP_SKIP_LINE;
 }
 
 static __always_inline void http_host_value_byte(struct ea_http *h, __u8 *host, __u8 c)

@@ -25,19 +25,19 @@
 #include <endian.h>
 #include <string.h>
 #include <sys/cdefs.h>
-#define bpf_ntohs(v)		 be16toh(v)
-#define bpf_htonl(v)		 htobe32(v)
-#define bpf_ntohl(v)		 be32toh(v)
-#define bpf_be64_to_cpu(v)	 be64toh(v)
-#define ea_barrier(v)		 ((void)(v))
+#define bpf_ntohs(v)       be16toh(v)
+#define bpf_htonl(v)       htobe32(v)
+#define bpf_ntohl(v)       be32toh(v)
+#define bpf_be64_to_cpu(v) be64toh(v)
+#define ea_barrier(v)      ((void)(v))
 #endif
 
 /* Answers of the parsers. EA_AGAIN never leaves a feed function: it means "one step done, go on". */
 enum ea_verdict {
-	EA_MORE,      /* everything given was read; not complete yet */
+	EA_MORE, /* everything given was read; not complete yet */
 	EA_AGAIN,
 	EA_DONE,      /* complete; for TLS: with a name */
-	EA_END,	      /* HTTP: the message, body included, is over */
+	EA_END,       /* HTTP: the message, body included, is over */
 	EA_NO_NAME,   /* complete, and carries none */
 	EA_NOT_MINE,  /* not this protocol */
 	EA_MALFORMED, /* this protocol, but its grammar is broken */
@@ -191,9 +191,9 @@ static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct 
 	if (ea_load(b, 0, &version, 1))
 		return -1;
 	version >>= 4;
-	if (version == 4   ? ea_walk_ipv4(b, ret, &off) :
-	    version == 6 ? ea_walk_ipv6(b, ret, &off) :
-			   -1)
+	if (version == 4   ? ea_walk_ipv4(b, ret, &off)
+	    : version == 6 ? ea_walk_ipv6(b, ret, &off)
+			   : -1)
 		return -1;
 	if (ea_load(b, off, &tcp, sizeof(tcp)))
 		return -1;

@@ -20,43 +20,43 @@
 #define EA_NAME_CHUNK 32
 
 enum ea_tls_state {
-	EA_TLS_HEADER,	    /* type(1) length(3) */
-	EA_TLS_VERSION,	    /* legacy_version(2), then random(32) */
-	EA_TLS_SESSION,	    /* length(1) */
-	EA_TLS_CIPHERS,	    /* length(2) */
-	EA_TLS_COMPRESSION, /* length(1) */
-	EA_TLS_EXTENSIONS,  /* length(2) */
-	EA_TLS_EXTENSION,   /* type(2) length(2) */
-	EA_TLS_NAME_LIST,   /* length(2) */
-	EA_TLS_NAME_ENTRY,  /* type(1) length(2) */
-	EA_TLS_NAME,	    /* the name's bytes */
-	EA_TLS_VERSIONS,    /* supported_versions: length(1) */
+	EA_TLS_HEADER,        /* type(1) length(3) */
+	EA_TLS_VERSION,       /* legacy_version(2), then random(32) */
+	EA_TLS_SESSION,       /* length(1) */
+	EA_TLS_CIPHERS,       /* length(2) */
+	EA_TLS_COMPRESSION,   /* length(1) */
+	EA_TLS_EXTENSIONS,    /* length(2) */
+	EA_TLS_EXTENSION,     /* type(2) length(2) */
+	EA_TLS_NAME_LIST,     /* length(2) */
+	EA_TLS_NAME_ENTRY,    /* type(1) length(2) */
+	EA_TLS_NAME,          /* the name's bytes */
+	EA_TLS_VERSIONS,      /* supported_versions: length(1) */
 	EA_TLS_VERSIONS_ITEM, /* (2) */
-	EA_TLS_ALPN_LIST,   /* length(2) */
-	EA_TLS_ALPN_ENTRY,  /* length(1) */
-	EA_TLS_ALPN,	    /* the protocol's bytes, up to 8 */
+	EA_TLS_ALPN_LIST,     /* length(2) */
+	EA_TLS_ALPN_ENTRY,    /* length(1) */
+	EA_TLS_ALPN,          /* the protocol's bytes, up to 8 */
 };
 
 struct ea_tls {
 	struct ea_cursor c; /* the packet at hand */
-	__u64 field;  /* the integer being gathered */
-	__u64 record; /* the same for a record header, which may stand within a field */
-	__u32 pos;    /* bytes of the message read or skipped */
-	__u32 seek;   /* skip to here before the next field */
-	__u32 end;    /* of the message */
+	__u64 field;        /* the integer being gathered */
+	__u64 record;       /* the same for a record header, which may stand within a field */
+	__u32 pos;          /* bytes of the message read or skipped */
+	__u32 seek;         /* skip to here before the next field */
+	__u32 end;          /* of the message */
 	__u32 extensions_end;
 	__u32 extension_end;
-	__u32 facts;	   /* enum ea_fact */
-	__u32 name_len;	   /* bytes announced, then read */
-	__u32 name_pos;	   /* bytes copied */
+	__u32 facts;       /* enum ea_fact */
+	__u32 name_len;    /* bytes announced, then read */
+	__u32 name_pos;    /* bytes copied */
 	__u16 record_left; /* bytes of the current record not read */
-	__u8 state;	   /* enum ea_tls_state */
-	__u8 have;	   /* bytes of field gathered */
+	__u8 state;        /* enum ea_tls_state */
+	__u8 have;         /* bytes of field gathered */
 	__u8 record_have;  /* bytes of a record header gathered */
-	__u8 started;	   /* a record header was accepted */
-	__u8 named;	   /* a server_name was read whole (or is too long to keep: name_len 0) */
-	__u8 item_len;	   /* bytes of the ALPN protocol */
-	__u8 verdict;	   /* of the last step */
+	__u8 started;      /* a record header was accepted */
+	__u8 named;        /* a server_name was read whole (or is too long to keep: name_len 0) */
+	__u8 item_len;     /* bytes of the ALPN protocol */
+	__u8 verdict;      /* of the last step */
 	__u8 pad[3];
 };
 
@@ -66,10 +66,10 @@ struct ea_tls {
 /* RFC 8446 section 5.1 allows 2^14 for plaintext; RFC 5246 adds 2,048 for what old stacks may compress. */
 #define EA_TLS_RECORD_MAX (16384 + 2048)
 
-#define EA_EXT_SERVER_NAME	  0
-#define EA_EXT_ALPN		  16
+#define EA_EXT_SERVER_NAME        0
+#define EA_EXT_ALPN               16
 #define EA_EXT_SUPPORTED_VERSIONS 43
-#define EA_EXT_ECH		  0xfe0d
+#define EA_EXT_ECH                0xfe0d
 
 /* Gather up to `want` bytes, big endian, into *field. Returns the number read; negative on a failed load. */
 static __always_inline int tls_gather(struct ea_tls *t, const struct ea_bytes *b, __u64 *field,
@@ -86,8 +86,7 @@ static __always_inline int tls_gather(struct ea_tls *t, const struct ea_bytes *b
 	return (int)n;
 }
 
-static __always_inline enum ea_verdict tls_record_header(struct ea_tls *t,
-							  const struct ea_bytes *b)
+static __always_inline enum ea_verdict tls_record_header(struct ea_tls *t, const struct ea_bytes *b)
 {
 	__u32 type, version, len;
 	int n = tls_gather(t, b, &t->record,

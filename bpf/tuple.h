@@ -9,7 +9,7 @@
 #include "flow_http.h"
 
 struct ea_tuple {
-	__u8 client[16], server[16]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
+	__u8 client[16], server[16];    /* network byte order, IPv4 as ::ffff:a.b.c.d */
 	__u16 client_port, server_port; /* host byte order */
 };
 
@@ -17,7 +17,7 @@ struct ea_tuple_flow {
 	struct ea_flow flow;
 	struct ea_parse parse;
 	__u32 received_next; /* sequence number of the next byte received in order */
-	__u32 fins;	     /* 1: client's, 2: server's */
+	__u32 fins;          /* 1: client's, 2: server's */
 };
 
 /* The kernel evicts the oldest flows: they are lost to the counts of open ones, and were idle longest. Created

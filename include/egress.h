@@ -37,8 +37,8 @@ enum ea_proto {
 /* Where the host of a destination came from. Part of the destination key. */
 enum ea_source {
 	EA_SOURCE_IP = 0,  /* host[0..16) is the address, IPv4 as ::ffff:a.b.c.d */
-	EA_SOURCE_SNI,	   /* TLS server_name, RFC 6066 section 3 */
-	EA_SOURCE_HTTP,	   /* HTTP Host or absolute-form, RFC 9112 section 3.2 */
+	EA_SOURCE_SNI,     /* TLS server_name, RFC 6066 section 3 */
+	EA_SOURCE_HTTP,    /* HTTP Host or absolute-form, RFC 9112 section 3.2 */
 	EA_SOURCE_CONNECT, /* HTTP CONNECT target */
 	EA_SOURCE_OTHER,   /* beyond a limit: the sum of what was not given a line of its own */
 	EA_SOURCE_MAX,
@@ -68,9 +68,9 @@ enum ea_method {
  */
 struct ea_dest_key {
 	__u64 cgroup_id; /* inode of the leaf cgroup v2 directory that owns the socket */
-	__u16 port;	 /* remote port as the application asked for it */
-	__u8 proto;	 /* enum ea_proto */
-	__u8 source;	 /* enum ea_source */
+	__u16 port;      /* remote port as the application asked for it */
+	__u8 proto;      /* enum ea_proto */
+	__u8 source;     /* enum ea_source */
 	__u16 host_len;
 	__u16 pad;
 	__u8 host[EA_HOST_BUF];
@@ -93,7 +93,7 @@ enum ea_fact {
 	EA_FACT_TLS11 = 1 << 2,
 	EA_FACT_TLS12 = 1 << 3,
 	EA_FACT_TLS13 = 1 << 4,
-	EA_FACT_ECH = 1 << 5,	   /* encrypted_client_hello offered: the name is the outer one */
+	EA_FACT_ECH = 1 << 5,     /* encrypted_client_hello offered: the name is the outer one */
 	EA_FACT_ALPN_H2 = 1 << 8, /* ALPN protocols the client offered, RFC 7301 */
 	EA_FACT_ALPN_HTTP11 = 1 << 9,
 	EA_FACT_ALPN_HTTP10 = 1 << 10,
@@ -109,18 +109,18 @@ struct ea_stats {
 	__u64 failed; /* attempts that never became established */
 	__u64 sent;   /* payload bytes, each counted once however often it was retransmitted */
 	__u64 received;
-	__u64 requests; /* complete request heads */
-	__u64 request_bytes; /* heads and bodies of requests to this host */
+	__u64 requests;       /* complete request heads */
+	__u64 request_bytes;  /* heads and bodies of requests to this host */
 	__u64 response_bytes; /* and of their answers, interim ones included */
-	__u64 last_ns;	      /* last connection opened or closed, request or answer seen */
-	__u32 facts;	      /* enum ea_fact */
+	__u64 last_ns;        /* last connection opened or closed, request or answer seen */
+	__u32 facts;          /* enum ea_fact */
 	__u32 pad;
 };
 
 /* Key of ea_requests: answered requests of one destination. */
 struct ea_request_key {
 	__u32 dest_id;
-	__u16 code; /* 100..999 as received; 0: the connection ended without an answer */
+	__u16 code;  /* 100..999 as received; 0: the connection ended without an answer */
 	__u8 method; /* enum ea_method */
 	__u8 pad;
 };
@@ -164,47 +164,47 @@ struct ea_event {
  * The agent exports each under the name in user/bpf.c.
  */
 enum ea_counter {
-	EA_COUNT_FLOWS = 0,	  /* connect() calls followed */
-	EA_COUNT_TLS_NAMED,	  /* flows decided: ClientHello with a name */
-	EA_COUNT_TLS_UNNAMED,	  /* ClientHello complete, no server_name */
-	EA_COUNT_HTTP,		  /* HTTP/1 request head complete */
-	EA_COUNT_TCP,		  /* first payload byte starts neither */
-	EA_COUNT_SILENT,	  /* closed before any payload was sent */
-	EA_COUNT_FAILED,	  /* never established */
-	EA_COUNT_INCOMPLETE,	  /* closed within the hello or the first head */
-	EA_COUNT_NOT_HTTP,	  /* began like a method, was none */
-	EA_COUNT_MALFORMED,	  /* a hello or head that breaks its grammar */
-	EA_COUNT_BUDGET,	  /* hello or head longer than EA_PRELUDE_MAX */
-	EA_COUNT_STEPS,		  /* too many fields in one packet for this kernel's loop bound */
-	EA_COUNT_GAP,		  /* a segment passed that starts beyond what was seen */
-	EA_COUNT_PIPELINE,	  /* more than EA_PIPELINE_MAX requests in flight: answers not paired */
-	EA_COUNT_RESPONSE_LOST,	  /* an answer's head was not readable (gap or grammar) */
-	EA_COUNT_RESPONSE_RACE,	  /* two CPUs had packets of one flow at once, one was not read */
-	EA_COUNT_DEST_FOLDED,	  /* flows or requests counted under a cgroup's remainder */
-	EA_COUNT_DEST_OVERFLOW,	  /* and under EA_DEST_OVERFLOW, for want of room even there */
+	EA_COUNT_FLOWS = 0,   /* connect() calls followed */
+	EA_COUNT_TLS_NAMED,   /* flows decided: ClientHello with a name */
+	EA_COUNT_TLS_UNNAMED, /* ClientHello complete, no server_name */
+	EA_COUNT_HTTP,        /* HTTP/1 request head complete */
+	EA_COUNT_TCP,         /* first payload byte starts neither */
+	EA_COUNT_SILENT,      /* closed before any payload was sent */
+	EA_COUNT_FAILED,      /* never established */
+	EA_COUNT_INCOMPLETE,  /* closed within the hello or the first head */
+	EA_COUNT_NOT_HTTP,    /* began like a method, was none */
+	EA_COUNT_MALFORMED,   /* a hello or head that breaks its grammar */
+	EA_COUNT_BUDGET,      /* hello or head longer than EA_PRELUDE_MAX */
+	EA_COUNT_STEPS,       /* too many fields in one packet for this kernel's loop bound */
+	EA_COUNT_GAP,         /* a segment passed that starts beyond what was seen */
+	EA_COUNT_PIPELINE,    /* more than EA_PIPELINE_MAX requests in flight: answers not paired */
+	EA_COUNT_RESPONSE_LOST,   /* an answer's head was not readable (gap or grammar) */
+	EA_COUNT_RESPONSE_RACE,   /* two CPUs had packets of one flow at once, one was not read */
+	EA_COUNT_DEST_FOLDED,     /* flows or requests counted under a cgroup's remainder */
+	EA_COUNT_DEST_OVERFLOW,   /* and under EA_DEST_OVERFLOW, for want of room even there */
 	EA_COUNT_NO_FLOW_MEMORY,  /* no socket storage for a new flow: connection not followed */
 	EA_COUNT_NO_PARSE_MEMORY, /* no socket storage to read a hello or head in */
-	EA_COUNT_NO_STATS,	  /* a statistics update failed: its increment is lost */
-	EA_COUNT_NO_EVENT,	  /* ring buffer full: a workload is named later than at first sight */
-	EA_COUNT_LOAD_FAILED,	  /* bytes of a packet could not be read */
+	EA_COUNT_NO_STATS,        /* a statistics update failed: its increment is lost */
+	EA_COUNT_NO_EVENT,    /* ring buffer full: a workload is named later than at first sight */
+	EA_COUNT_LOAD_FAILED, /* bytes of a packet could not be read */
 	EA_COUNT_MAX,
 };
 
 /* Value of ea_state (one entry): what must survive a restart of the agent. */
 struct ea_state {
-	__u32 lock;    /* struct bpf_spin_lock: guards next_id and dests */
-	__u32 next_id; /* id of the next destination; starts at EA_DEST_OVERFLOW + 1 */
-	__u32 dests;   /* entries in ea_dests: the programs count up, the agent's expiry down */
-	__u32 abi;     /* EA_ABI of the agent that made the maps */
-	__u64 since_ns;	     /* CLOCK_MONOTONIC when the maps were made */
+	__u32 lock;     /* struct bpf_spin_lock: guards next_id and dests */
+	__u32 next_id;  /* id of the next destination; starts at EA_DEST_OVERFLOW + 1 */
+	__u32 dests;    /* entries in ea_dests: the programs count up, the agent's expiry down */
+	__u32 abi;      /* EA_ABI of the agent that made the maps */
+	__u64 since_ns; /* CLOCK_MONOTONIC when the maps were made */
 	__u64 since_unix_ns; /* CLOCK_REALTIME at the same moment: what turns one into the other */
 };
 
 /* Configuration, fixed at load time (rodata). */
 struct ea_config {
-	__u32 max_dests;	      /* entries in ea_dests before folding starts */
+	__u32 max_dests;              /* entries in ea_dests before folding starts */
 	__u32 max_dests_per_workload; /* the same for one cgroup */
-	__u16 mesh_port;	      /* Istio's outbound capture port, 15001 */
+	__u16 mesh_port;              /* Istio's outbound capture port, 15001 */
 	__u16 pad;
 };
 

@@ -71,7 +71,8 @@ static int pin_open(struct bpf_agent *a, const char *dir, char **ret_why)
 	struct statfs fs;
 
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return why(ret_why, -errno, "cannot create the pin directory %s: %s", dir, strerror(errno));
+		return why(ret_why, -errno, "cannot create the pin directory %s: %s", dir,
+			   strerror(errno));
 	if (statfs(dir, &fs) < 0)
 		return why(ret_why, -errno, "%s: %s", dir, strerror(errno));
 	if (fs.f_type != BPF_FS_MAGIC) {
@@ -115,9 +116,8 @@ static void pin_clear(const struct bpf_agent *a)
 	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 		if (!pin_path(a, links[i], path))
 			unlink(path);
-	bpf_object__for_each_map(map, a->skel->obj)
-		if (!pin_path(a, bpf_map__name(map), path))
-			unlink(path);
+	bpf_object__for_each_map(map, a->skel->obj) if (!pin_path(a, bpf_map__name(map), path))
+		unlink(path);
 }
 
 /* A pinned map keeps the size it was made with, whatever the options say now. */
@@ -140,7 +140,8 @@ static int pin_maps(struct bpf_agent *a, bool adopt)
 	char path[PATH_MAX];
 	int r;
 
-	bpf_object__for_each_map(map, a->skel->obj) {
+	bpf_object__for_each_map(map, a->skel->obj)
+	{
 		if (bpf_map__is_internal(map) || !bpf_map__autocreate(map))
 			continue;
 		r = pin_path(a, bpf_map__name(map), path);
@@ -290,13 +291,15 @@ static int event_record(void *ctx, void *data, size_t size)
 
 static int open_readers(struct bpf_agent *a, char **ret_why)
 {
-	union bpf_iter_link_info target = {.map.map_fd = (__u32)bpf_map__fd(a->skel->maps.ea_flows)};
+	union bpf_iter_link_info target = {
+		.map.map_fd = (__u32)bpf_map__fd(a->skel->maps.ea_flows)};
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &target,
 		    .link_info_len = sizeof(target));
 
 	a->iter = bpf_program__attach_iter(a->skel->progs.ea_account, &opts);
 	if (!a->iter)
-		return why(ret_why, -errno, "cannot iterate over live sockets: %s", strerror(errno));
+		return why(ret_why, -errno, "cannot iterate over live sockets: %s",
+			   strerror(errno));
 	a->events = ring_buffer__new(bpf_map__fd(a->skel->maps.ea_events), event_record, a, NULL);
 	if (!a->events)
 		return why(ret_why, -errno, "cannot read events: %s", strerror(errno));

@@ -266,7 +266,8 @@ static int refresh_known(struct bpf_agent *a, const struct ea_state *state)
 }
 
 /* Both sides are sorted by id: keys with their numbers. A destination without numbers has nothing to show yet. */
-static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n, struct bpf_snapshot *s)
+static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n,
+		struct bpf_snapshot *s)
 {
 	size_t at = 0;
 

@@ -97,7 +97,7 @@ static int load_file(const char *path, struct destination_list *list)
 {
 	_cleanup_free_ char *text = NULL;
 	const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-	size_t size;
+	size_t size = 0;
 	int r = read_file(path, &text, &size);
 
 	if (r)
@@ -110,7 +110,7 @@ static int load_file(const char *path, struct destination_list *list)
 static int load_agent(const char *agent, struct destination_list *list)
 {
 	_cleanup_free_ char *text = NULL, *why = NULL;
-	size_t size;
+	size_t size = 0;
 	int r = client_get(agent, DESTINATIONS_PATH, &text, &size, &why);
 
 	if (r == -EINVAL) {
@@ -203,7 +203,7 @@ static int out_dir_add(struct out_dir *dir, const struct istio_object *object, e
 {
 	const char *word = kind == YAML_DESTINATION_RULE ? "destinationrule" : "serviceentry";
 	_cleanup_free_ char *text = NULL;
-	size_t size;
+	size_t size = 0;
 	int r = yaml_from_object(object, kind, options, &text, &size);
 
 	if (r)
@@ -269,7 +269,8 @@ static int store(const char *path, const struct istio_plan *plan,
 	sigprocmask(SIG_SETMASK, &before, NULL);
 
 	if (r && renamed)
-		return log_fail("generate: only %zu of %zu files are in %s: %s; run it again",
+		return log_fail("generate: only %zu of %zu files are in %s: %s; clear "
+				"the way and run it again",
 				renamed, n, path, strerror(-r));
 	if (r)
 		return log_fail(
@@ -285,7 +286,7 @@ static int store(const char *path, const struct istio_plan *plan,
 static int print(const struct istio_plan *plan, const struct istio_options *options)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t size;
+	size_t size = 0;
 	int r = yaml_from_plan(plan, options, &text, &size);
 
 	if (r)

@@ -31,6 +31,15 @@ struct host {
 	char *key;
 };
 
+/*
+ * TLS connections to a host on one pod's way out: those a sidecar opened, less those it was given. What it opened
+ * beyond what it passes through, it originated.
+ */
+struct tls_balance {
+	char *key; /* "pod\nhost" */
+	int64_t surplus;
+};
+
 static int compare_keys(const void *x, const void *y)
 {
 	return strcmp(*(char *const *)x, *(char *const *)y);
@@ -213,9 +222,9 @@ static enum name_source name_source_of(const struct ea_dest_key *key)
 
 static enum protocol protocol_of(const struct ea_dest_key *key)
 {
-	return key->proto == EA_PROTO_TLS  ? PROTOCOL_TLS :
-	       key->proto == EA_PROTO_HTTP ? PROTOCOL_HTTP :
-					     PROTOCOL_TCP;
+	return key->proto == EA_PROTO_TLS    ? PROTOCOL_TLS
+	       : key->proto == EA_PROTO_HTTP ? PROTOCOL_HTTP
+					     : PROTOCOL_TCP;
 }
 
 static void facts_to(struct destination *d, uint32_t facts)
@@ -252,7 +261,7 @@ struct pass {
 	struct inventory *inv;
 	const struct bpf_snapshot *s;
 	size_t request_at, address_at; /* both are sorted by id, as the destinations are */
-	void *originated; /* tsearch tree of struct host: "pod\nhost" a sidecar opened TLS to */
+	void *tls;                     /* tsearch tree of struct tls_balance */
 };
 
 /* Clock of the kernel to Unix milliseconds; the offset is fixed when the maps are made, so times stay put. */
@@ -343,7 +352,13 @@ static int pod_host_key(const struct cgroup_name *name, const char *host, char *
 	return asprintf(ret, "%s\n%s", name->pod, host) < 0 ? -ENOMEM : 0;
 }
 
-/* Where the name is known it decides the scope as well as the address does. */
+static bool tls_originated(const struct pass *p, const char *key)
+{
+	struct tls_balance *const *b = tfind(&key, &p->tls, compare_keys);
+
+	return b && (*b)->surplus > 0;
+}
+
 static int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct cgroup_name *name,
 		    struct destination *d)
 {
@@ -365,7 +380,7 @@ static int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct
 		return r;
 	r = pod_host_key(name, d->host, &key);
 	if (!r)
-		d->tls_origination = tfind(&key, &p->originated, compare_keys) != NULL;
+		d->tls_origination = tls_originated(p, key);
 	return r;
 }
 
@@ -401,30 +416,42 @@ static bool is_proxy(const struct bpf_snapshot *s, uint64_t cgroup_id)
 	return false;
 }
 
-/* The sidecars' own legs: not destinations, but they tell where plaintext becomes TLS. */
-static int note_origination(struct pass *p)
+static int tls_add(struct pass *p, const struct bpf_dest_row *row, int64_t count)
 {
-	for (size_t i = 0; i < p->s->n_dests; i++) {
+	const struct cgroup_name *name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
+	_cleanup_(destination_done) struct destination d = {};
+	_cleanup_free_ char *key = NULL;
+	struct tls_balance *b;
+	int r = name ? host_from_key(&row->key, &d) : -ENOMEM;
+
+	if (!r)
+		r = pod_host_key(name, d.host, &key);
+	if (r)
+		return r;
+	b = keyed_get(&p->tls, key, sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	b->surplus += count;
+	return 0;
+}
+
+/* The sidecars' own legs are no destinations, but they tell where plaintext becomes TLS. */
+static int tls_balance(struct pass *p)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < p->s->n_dests; i++) {
 		const struct bpf_dest_row *row = &p->s->dests[i];
-		_cleanup_free_ char *key = NULL;
-		struct destination d = {};
-		const struct cgroup_name *name;
-		int r;
 
 		if (row->key.proto != EA_PROTO_TLS || row->key.source != EA_SOURCE_SNI ||
-		    row->key.port != TLS_PORT || !is_proxy(p->s, row->key.cgroup_id))
+		    row->key.port != TLS_PORT)
 			continue;
-		name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
-		r = name ? host_from_key(&row->key, &d) : -ENOMEM;
-		if (!r)
-			r = pod_host_key(name, d.host, &key);
-		destination_done(&d);
-		if (r)
-			return r;
-		if (!keyed_get(&p->originated, key, sizeof(struct host)))
-			return -ENOMEM;
+		if (is_proxy(p->s, row->key.cgroup_id))
+			r = tls_add(p, row, (int64_t)row->stats.opened);
+		else if (row->stats.facts & EA_FACT_REDIRECTED)
+			r = tls_add(p, row, -(int64_t)row->stats.opened);
 	}
-	return 0;
+	return r;
 }
 
 static int add_row(struct pass *p, const struct bpf_dest_row *row, struct destination_list *list)
@@ -448,7 +475,7 @@ static int add_row(struct pass *p, const struct bpf_dest_row *row, struct destin
 
 static int list_rows(struct pass *p, struct destination_list *list)
 {
-	int r = note_origination(p);
+	int r = tls_balance(p);
 
 	/* In order of creation, so that the first hosts of a workload are the ones that keep their line. */
 	for (size_t i = 0; !r && i < p->s->n_dests; i++) {
@@ -457,7 +484,7 @@ static int list_rows(struct pass *p, struct destination_list *list)
 		r = add_row(p, &p->s->dests[i], list);
 	}
 	list->hosts_folded += p->s->counters[EA_COUNT_DEST_FOLDED];
-	tdestroy(p->originated, free_keyed);
+	tdestroy(p->tls, free_keyed);
 	return r;
 }
 

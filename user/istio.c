@@ -243,8 +243,8 @@ static int plan_drop_collisions(struct plan_work *work)
 		by_name[i] = &plan->objects[i];
 	qsort(by_name, plan->n_objects, sizeof(struct istio_object *), compare_by_name);
 	for (size_t i = 0; i < plan->n_objects && !r; i++) {
-		if (!first || strcmp(first->name, by_name[i]->name) ||
-		    strcmp(first->ns, by_name[i]->ns)) {
+		if (!first || strcmp(first->name, by_name[i]->name) != 0 ||
+		    strcmp(first->ns, by_name[i]->ns) != 0) {
 			first = by_name[i];
 			continue;
 		}

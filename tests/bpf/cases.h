@@ -40,16 +40,16 @@ static inline void stream_add_be(struct stream *s, uint32_t value, size_t bytes)
 
 /* What a ClientHello is made of. */
 struct hello {
-	const char *sni;	/* NULL: no server_name */
-	size_t sni_len;		/* 0: strlen(sni) */
-	size_t before;		/* bytes of opaque extension before server_name (a post-quantum key share) */
-	size_t many;		/* empty extensions before server_name */
-	size_t session;		/* bytes of session id */
-	bool alpn;		/* h2, http/1.1 */
-	bool versions;		/* supported_versions: GREASE, 1.3, 1.2 */
+	const char *sni; /* NULL: no server_name */
+	size_t sni_len;  /* 0: strlen(sni) */
+	size_t before; /* bytes of opaque extension before server_name (a post-quantum key share) */
+	size_t many;   /* empty extensions before server_name */
+	size_t session; /* bytes of session id */
+	bool alpn;      /* h2, http/1.1 */
+	bool versions;  /* supported_versions: GREASE, 1.3, 1.2 */
 	bool ech;
 	bool no_extensions;
-	size_t record;		/* bytes per TLS record; 0: one record */
+	size_t record; /* bytes per TLS record; 0: one record */
 };
 
 static inline void hello_extension(struct stream *s, uint32_t type, const void *data, size_t size)
@@ -131,8 +131,8 @@ static inline struct stream hello_stream(const struct hello *h)
 }
 
 #define NAME_63 "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0"
-#define NAME_253                                                                                   \
-	NAME_63 "." NAME_63 "." NAME_63 "."                                                        \
+#define NAME_253                            \
+	NAME_63 "." NAME_63 "." NAME_63 "." \
 		"abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxy"
 
 /* name: what must come out; "" no name (the address), "~" a name too long to keep. */
@@ -154,13 +154,19 @@ static const struct tls_case tls_cases[] = {
 	{"NUL within", {.sni = "a\0b.example", .sni_len = 11}, "a\\x00b.example"},
 	{"no server_name", {.alpn = true, .versions = true}, ""},
 	{"no extensions at all", {.no_extensions = true}, ""},
-	{"key share of 1,216 bytes first", {.sni = "pq.example", .before = 1216, .session = 32}, "pq.example"},
+	{"key share of 1,216 bytes first",
+	 {.sni = "pq.example", .before = 1216, .session = 32},
+	 "pq.example"},
 	{"8 KB before the name", {.sni = "far.example", .before = 8000}, "far.example"},
 	{"1,000 extensions first", {.sni = "many.example", .many = 1000}, "many.example"},
 	{"ECH offered", {.sni = "outer.example", .ech = true}, "outer.example"},
 	{"records of 1 byte", {.sni = "one.example", .record = 1, .alpn = true}, "one.example"},
-	{"records of 7 bytes", {.sni = "seven.example", .record = 7, .before = 500}, "seven.example"},
-	{"records of 100 bytes", {.sni = "hundred.example", .record = 100, .before = 1216}, "hundred.example"},
+	{"records of 7 bytes",
+	 {.sni = "seven.example", .record = 7, .before = 500},
+	 "seven.example"},
+	{"records of 100 bytes",
+	 {.sni = "hundred.example", .record = 100, .before = 1216},
+	 "hundred.example"},
 };
 
 /*
@@ -197,10 +203,10 @@ static const struct http_case http_cases[] = {
 	 "POST p.example 201;GET q.example 200"},
 	{"chunked both ways, with extensions and trailers",
 	 "PUT /x HTTP/1.1" CRLF "Host: c.example" CRLF "Transfer-Encoding: gzip, chunked" CRLF CRLF
-	 "26;ext=1" CRLF EVIL CRLF "1" CRLF "x" CRLF "0" CRLF "T: 1" CRLF CRLF
-	 "GET / HTTP/1.1" CRLF "Host: d.example" CRLF CRLF,
-	 "HTTP/1.1 200 OK" CRLF "transfer-encoding: chunked" CRLF CRLF "A" CRLF "HTTP/1.1 5" CRLF "0" CRLF
-	 CRLF "HTTP/1.1 503 Busy" CRLF "Content-Length: 0" CRLF CRLF,
+	 "26;ext=1" CRLF EVIL CRLF "1" CRLF "x" CRLF "0" CRLF "T: 1" CRLF CRLF "GET / HTTP/1.1" CRLF
+	 "Host: d.example" CRLF CRLF,
+	 "HTTP/1.1 200 OK" CRLF "transfer-encoding: chunked" CRLF CRLF "A" CRLF "HTTP/1.1 5" CRLF
+	 "0" CRLF CRLF "HTTP/1.1 503 Busy" CRLF "Content-Length: 0" CRLF CRLF,
 	 "PUT c.example 200;GET d.example 503"},
 	{"interim answers, body until close",
 	 "PATCH / HTTP/1.1" CRLF "Host: e.example" CRLF "Expect: 100-continue" CRLF
@@ -209,7 +215,8 @@ static const struct http_case http_cases[] = {
 	 "HTTP/1.0 200 OK" CRLF CRLF "until the end HTTP/1.1 500",
 	 "PATCH e.example 200"},
 	{"304 and 204 have no body",
-	 "GET / HTTP/1.1" CRLF "Host: f.example" CRLF CRLF "GET / HTTP/1.1" CRLF "Host: f.example" CRLF CRLF,
+	 "GET / HTTP/1.1" CRLF "Host: f.example" CRLF CRLF "GET / HTTP/1.1" CRLF
+	 "Host: f.example" CRLF CRLF,
 	 "HTTP/1.1 304 Not" CRLF "Content-Length: 77" CRLF CRLF "HTTP/1.1 204 No" CRLF
 	 "Content-Length: 77" CRLF CRLF,
 	 "GET f.example 304;GET f.example 204"},
@@ -220,9 +227,11 @@ static const struct http_case http_cases[] = {
 	 "CONNECT h.example:443 HTTP/1.1" CRLF "Host: h.example:443" CRLF CRLF "\x16\x03\x01",
 	 "HTTP/1.1 200 Connection established" CRLF CRLF "\x16\x03\x03", "CONNECT h.example 200"},
 	{"upgrade ends the reading",
-	 "GET /ws HTTP/1.1" CRLF "Host: i.example" CRLF "Upgrade: websocket" CRLF CRLF "\x81\x05hello",
+	 "GET /ws HTTP/1.1" CRLF "Host: i.example" CRLF "Upgrade: websocket" CRLF CRLF
+	 "\x81\x05hello",
 	 "HTTP/1.1 101 Switching" CRLF CRLF "\x81\x02hi", "GET i.example 101"},
-	{"no Host", "GET / HTTP/1.0" CRLF "X: y" CRLF CRLF, "HTTP/1.0 200 OK" CRLF CRLF "body", "GET  200"},
+	{"no Host", "GET / HTTP/1.0" CRLF "X: y" CRLF CRLF, "HTTP/1.0 200 OK" CRLF CRLF "body",
+	 "GET  200"},
 	{"IPv6 literal", "GET / HTTP/1.1" CRLF "Host: [2001:db8::1]:80" CRLF CRLF,
 	 "HTTP/1.1 200 OK" CRLF "Content-Length: 0" CRLF CRLF, "GET 2001:db8::1 200"},
 	{"bare line feeds, empty lines first, odd method",
@@ -231,7 +240,8 @@ static const struct http_case http_cases[] = {
 	{"a space in the target", "GET /a b HTTP/1.1" CRLF "Host: k.example" CRLF CRLF,
 	 "HTTP/1.1 400 Bad" CRLF "Content-Length: 0" CRLF CRLF, "GET k.example 400"},
 	{"names that only begin like the ones read",
-	 "GET / HTTP/1.1" CRLF "Hosts: no.example" CRLF "Content-Lengthy: 9" CRLF "Host: l.example" CRLF CRLF,
+	 "GET / HTTP/1.1" CRLF "Hosts: no.example" CRLF "Content-Lengthy: 9" CRLF
+	 "Host: l.example" CRLF CRLF,
 	 "HTTP/1.1 200 OK" CRLF "Content-Length: 0" CRLF CRLF, "GET l.example 200"},
 	{"no answer", "GET / HTTP/1.1" CRLF "Host: m.example" CRLF CRLF, "", "GET m.example 0"},
 	{"not HTTP: a mail greeting", "EHLO client.example" CRLF, "250 ok" CRLF, ""},

@@ -48,7 +48,7 @@ static void result(bool ok, const char *fmt, ...)
 struct conn {
 	struct bpf_agent *agent;
 	bool v6;
-	uint16_t port; /* the server's */
+	uint16_t port;   /* the server's */
 	uint32_t seq[2]; /* next sequence number: client, server */
 };
 
@@ -125,7 +125,8 @@ struct cut {
 	size_t head, rest;
 };
 
-static void conn_stream(struct conn *c, int from, const void *data, size_t size, const struct cut *cut)
+static void conn_stream(struct conn *c, int from, const void *data, size_t size,
+			const struct cut *cut)
 {
 	for (size_t at = 0, n; at < size; at += n) {
 		n = at ? cut->rest : cut->head;
@@ -184,8 +185,9 @@ static void key_text(const struct ea_dest_key *key, char out[1200])
 		return;
 	}
 	for (size_t i = 0; i < key->host_len; i++)
-		out += key->host[i] > ' ' && key->host[i] < 0x7f ? sprintf(out, "%c", key->host[i]) :
-								   sprintf(out, "\\x%02x", key->host[i]);
+		out += key->host[i] > ' ' && key->host[i] < 0x7f
+			       ? sprintf(out, "%c", key->host[i])
+			       : sprintf(out, "\\x%02x", key->host[i]);
 }
 
 /* Rows of one port, in order of creation. */
@@ -215,7 +217,8 @@ static bool tls_row_right(const struct bpf_snapshot *s, uint16_t port, const str
 	if (row->stats.opened != 1 || row->stats.closed != 1 || row->stats.sent != size ||
 	    row->stats.received != 0) {
 		sprintf(why, "opened %llu closed %llu sent %llu received %llu, want 1 1 %zu 0",
-			row->stats.opened, row->stats.closed, row->stats.sent, row->stats.received, size);
+			row->stats.opened, row->stats.closed, row->stats.sent, row->stats.received,
+			size);
 		return false;
 	}
 	if (!!(row->stats.facts & EA_FACT_ECH) != c->hello.ech ||
@@ -248,18 +251,19 @@ static void tls_case(const struct tls_case *c, bool v6)
 	}
 	for (size_t i = 0; i < n; i++)
 		if (!tls_row_right(&snapshot, (uint16_t)(1000 + i), c, s.size, why) && !bad++)
-			sprintf(why + strlen(why), " (cut at %zu then %zu)", cuts[i].head, cuts[i].rest);
-	result(!bad, "tls, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title, n - bad, n,
-	       bad ? "; first wrong: " : "", bad ? why : "");
+			sprintf(why + strlen(why), " (cut at %zu then %zu)", cuts[i].head,
+				cuts[i].rest);
+	result(!bad, "tls, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title,
+	       n - bad, n, bad ? "; first wrong: " : "", bad ? why : "");
 	bpf_snapshot_done(&snapshot);
 	bpf_agent_close(agent);
 }
 
-static const char *const methods[EA_METHOD_MAX] = {"OTHER",   "GET",     "HEAD",  "POST", "PUT",
-						   "DELETE",  "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+static const char *const methods[EA_METHOD_MAX] = {
+	"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
 
-static const struct bpf_request_row *request_of(const struct bpf_snapshot *s, uint32_t id, int method,
-						unsigned int code)
+static const struct bpf_request_row *request_of(const struct bpf_snapshot *s, uint32_t id,
+						int method, unsigned int code)
 {
 	for (size_t i = 0; i < s->n_requests; i++)
 		if (s->requests[i].dest_id == id && s->requests[i].method == method &&
@@ -268,7 +272,8 @@ static const struct bpf_request_row *request_of(const struct bpf_snapshot *s, ui
 	return NULL;
 }
 
-static const struct bpf_dest_row *host_of(const struct bpf_snapshot *s, uint16_t port, const char *host)
+static const struct bpf_dest_row *host_of(const struct bpf_snapshot *s, uint16_t port,
+					  const char *host)
 {
 	char name[1200];
 
@@ -314,8 +319,9 @@ static bool http_rows_right(const struct bpf_snapshot *s, uint16_t port, const s
 			if (s->requests[k].dest_id == s->dests[i].id)
 				counted += s->requests[k].count;
 	}
-	sprintf(why, "%llu requests and answers in all, want %llu; %llu opened", (unsigned long long)counted,
-		(unsigned long long)(2 * requests), (unsigned long long)opened);
+	sprintf(why, "%llu requests and answers in all, want %llu; %llu opened",
+		(unsigned long long)counted, (unsigned long long)(2 * requests),
+		(unsigned long long)opened);
 	return counted == 2 * requests && opened == 1;
 }
 
@@ -329,7 +335,9 @@ static void http_case(const struct http_case *c, bool v6)
 
 	n = cuts_of(size + strlen(c->server), cuts);
 	for (size_t i = 0; i < n; i++) {
-		struct conn conn = {agent, v6, (uint16_t)(1000 + i), {100, 0xffffff00u}};
+		/* The server's first sequence number on either side of a sign change. */
+		struct conn conn = {
+			agent, v6, (uint16_t)(1000 + i), {100, i & 1 ? 0xffffff00u : 1000}};
 
 		conn_open(&conn);
 		conn_stream(&conn, CLIENT, c->client, size, &cuts[i]);
@@ -342,9 +350,10 @@ static void http_case(const struct http_case *c, bool v6)
 	}
 	for (size_t i = 0; i < n; i++)
 		if (!http_rows_right(&snapshot, (uint16_t)(1000 + i), c, why) && !bad++)
-			sprintf(why + strlen(why), " (cut at %zu then %zu)", cuts[i].head, cuts[i].rest);
-	result(!bad, "http, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title, n - bad, n,
-	       bad ? "; first wrong: " : "", bad ? why : "");
+			sprintf(why + strlen(why), " (cut at %zu then %zu)", cuts[i].head,
+				cuts[i].rest);
+	result(!bad, "http, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title,
+	       n - bad, n, bad ? "; first wrong: " : "", bad ? why : "");
 	bpf_snapshot_done(&snapshot);
 	bpf_agent_close(agent);
 }
@@ -392,8 +401,10 @@ static void lost_answer(void)
 /* More hosts than a workload may have: the rest is one line, and nothing is lost. */
 static void folding(void)
 {
-	struct bpf_options options = {.max_destinations = 5000, .max_hosts_per_workload = 10,
-				      .mesh_port = 15001, .packets = true};
+	struct bpf_options options = {.max_destinations = 5000,
+				      .max_hosts_per_workload = 10,
+				      .mesh_port = 15001,
+				      .packets = true};
 	static const struct cut whole = {STREAM_MAX, STREAM_MAX};
 	struct bpf_agent *agent;
 	struct bpf_snapshot s;
@@ -427,8 +438,8 @@ static void folding(void)
 	}
 	result(opened == 500 && other == 500 - 80 && s.n_dests == 81 &&
 		       s.counters[EA_COUNT_DEST_FOLDED] == other,
-	       "500 hosts where 80 have room: %zu rows, %llu opened in all, %llu of them folded", s.n_dests,
-	       (unsigned long long)opened, (unsigned long long)other);
+	       "500 hosts where 80 have room: %zu rows, %llu opened in all, %llu of them folded",
+	       s.n_dests, (unsigned long long)opened, (unsigned long long)other);
 	bpf_snapshot_done(&s);
 	bpf_agent_close(agent);
 }
@@ -442,14 +453,16 @@ static void verifier_cost(void)
 	char *at;
 	int r;
 
-	bpf_object__for_each_program(prog, skel->obj) {
+	bpf_object__for_each_program(prog, skel->obj)
+	{
 		char *buffer = calloc(1, sizeof(log));
 
 		bpf_program__set_log_buf(prog, buffer, sizeof(log));
 		bpf_program__set_log_level(prog, 4); /* BPF_LOG_STATS */
 	}
 	r = egress_bpf__load(skel);
-	bpf_object__for_each_program(prog, skel->obj) {
+	bpf_object__for_each_program(prog, skel->obj)
+	{
 		size_t size;
 		unsigned long n = 0;
 		const char *text = bpf_program__log_buf(prog, &size);

@@ -21,6 +21,9 @@ import signal
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True  # the import leaves no __pycache__ behind
+
+# pylint: disable=wrong-import-position
 import validate_crds
 from validate_crds import BINARY, LABEL, Bad, Tap, check_host, generate, judge, load_schemas
 

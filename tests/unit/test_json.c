@@ -36,7 +36,8 @@ static const char sample[] =
 	"[\"h2\", \"http/1.1\"], \"ech\": false}, \"connections\": {\"opened\": 54, \"closed\": "
 	"53, "
 	"\"failed\": 1, \"active\": 1}, \"bytes\": {\"sent\": 31122, \"received\": 402133}, "
-	"\"requests\": {\"total\": 0, \"byCode\": {}}, \"addresses\": [\"54.204.94.184\"], "
+	"\"requests\": {\"total\": 0, \"byCode\": {}}, \"addresses\": [\"54.204.94.184\", "
+	"\"18.1.2.3\"], "
 	"\"firstSeen\": \"2026-01-01T00:00:01Z\", \"lastSeen\": \"2026-01-01T00:09:59Z\", "
 	"\"findings\": []},\n"
 	"{\"source\": {\"namespace\": \"\", \"workload\": \"a.service\", \"workloadKind\": \"\", "
@@ -124,7 +125,8 @@ static void test_values(void **state)
 	assert_int_equal(tls->alpn, 1u << ALPN_H2 | 1u << ALPN_HTTP11);
 	assert_true(tls->opened == 54 && tls->closed == 53 && tls->failed == 1);
 	assert_true(tls->sent == 31122 && tls->received == 402133);
-	assert_int_equal(tls->n_addresses, 1);
+	assert_int_equal(tls->n_addresses, 2);
+	assert_int_equal(tls->addresses[0].ip[12], 54);
 	assert_true(tls->first_ms == list.since_ms + 1000);
 	assert_false(tls->internal);
 	assert_true(http->internal && http->tls_origination);
@@ -209,104 +211,95 @@ static void assert_refused(const char *text, size_t size, int error, const char 
 	free(exact);
 }
 
+static const char bad_count[] = "not a whole number from 0 to 9223372036854775807";
+static const struct {
+	const char *from, *to, *where, *why;
+} wrong_fields[] = {
+	{"\"DestinationList\"", "\"List\"", "kind", "not DestinationList"},
+	{"\"DestinationList\"", "7", "kind", "not a string"},
+	{"egress-agent/v1", "egress-agent/v2", "apiVersion", "not egress-agent/v1"},
+	{"\"n1\"", "1", "node", "not a string"},
+	{"\"2026-01-01T00:00:00Z\"", "\"yesterday\"", "observedSince",
+	 "not a time like 2026-01-01T00:00:00Z"},
+	{"\"2026-01-01T00:10:00Z\"", "5", "generatedAt", "not a string"},
+	{"\"destinations\"", "\"dest\"", "destinations", "missing"},
+	{"{\"destinationsDropped\"", "[], \"x\": {\"destinationsDropped\"", "limits",
+	 "not an object"},
+	{"\"hostsFolded\": 4", "\"hostsFolded\": -4", "limits.hostsFolded", bad_count},
+	{"{\"source\"", "7, {\"source\"", "destinations[0].", "not an object"},
+	{"{\"namespace\"", "null, \"x\": {\"namespace\"", "destinations[0].source",
+	 "not an object"},
+	{"\"test-ext-svc\"", "{}", "destinations[0].source.namespace", "not a string"},
+	{"\"curl\"", "null", "destinations[0].source.workload", "not a string"},
+	{"\"host\": \"httpbin.org\", ", "", "destinations[0].host", "missing"},
+	{"\"httpbin.org\"", "1", "destinations[0].host", "not a string"},
+	{"httpbin.org", "http bin.org", "destinations[0].host",
+	 "neither a host name nor an IP address"},
+	{"httpbin.org", "", "destinations[0].host", "neither a host name nor an IP address"},
+	{"httpbin.org", "*.org", "destinations[0].host", "neither a host name nor an IP address"},
+	{"httpbin.org", "~mine", "destinations[0].host", "neither a host name nor an IP address"},
+	{"httpbin.org", "a.b.", "destinations[0].host", "neither a host name nor an IP address"},
+	{"\"sni\"", "\"guess\"", "destinations[0].nameSource", "not one of the known words"},
+	{"443", "65536", "destinations[0].port", "not a number from 0 to 65535"},
+	{"443", "-1", "destinations[0].port", "not a number from 0 to 65535"},
+	{"443", "1.5", "destinations[0].port", "not a number from 0 to 65535"},
+	{"443", "\"443\"", "destinations[0].port", "not a number from 0 to 65535"},
+	{"443", "1e999", "destinations[0].port", "not a number from 0 to 65535"},
+	{"\"port\": 443, ", "", "destinations[0].port", "not a number from 0 to 65535"},
+	{"443", "0", "destinations[0].port", "0 stands for a sum of hosts only"},
+	{"\"tcp\"", "\"sctp\"", "destinations[0].transport", "not one of the known words"},
+	{"\"protocol\": \"tls\", ", "", "destinations[0].protocol", "missing"},
+	{"\"protocol\": \"tls\"", "\"protocol\": \"TLS\"", "destinations[0].protocol",
+	 "not one of the known words"},
+	{"\"external\"", "\"all\"", "destinations[0].scope", "not one of the known words"},
+	{"\"l4\"", "\"l5\"", "destinations[0].visibility", "not one of the known words"},
+	{"\"passthrough\"", "true", "destinations[0].registry", "not a string"},
+	{"\"sidecar\"", "\"\"", "destinations[0].interception", "not one of the known words"},
+	{"[\"1.3\"]", "\"1.3\"", "destinations[0].tls.versions", "not a list"},
+	{"[\"1.3\"]", "[\"1.4\"]", "destinations[0].tls.versions", "has an unknown word"},
+	{"[\"1.3\"]", "[1.3]", "destinations[0].tls.versions", "not a string"},
+	{"\"ech\": false", "\"ech\": 0", "destinations[0].tls.ech", "neither true nor false"},
+	{"54,", "54.5,", "destinations[0].connections.opened", bad_count},
+	{"54,", "\"54\",", "destinations[0].connections.opened", bad_count},
+	{"54,", "9223372036854779999,", "destinations[0].connections.opened", bad_count},
+	{"31122", "-1", "destinations[0].bytes.sent", bad_count},
+	{"{\"total\": 0", "[], \"x\": {\"total\": 0", "destinations[0].requests", "not an object"},
+	{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"ok\": 1}",
+	 "destinations[0].requests.byCode", "has a key that is no status code"},
+	{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"1000\": 1}",
+	 "destinations[0].requests.byCode", "has a key that is no status code"},
+	{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"99\": 1}",
+	 "destinations[0].requests.byCode", "has a key that is no status code"},
+	{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\" 200\": 1}",
+	 "destinations[0].requests.byCode", "has a key that is no status code"},
+	{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"200\": \"x\"}",
+	 "destinations[0].requests.byCode", bad_count},
+	{"\"POST\"", "\"BREW\"", "destinations[1].requests.byMethodCode", "has an unknown method"},
+	{"{\"200\": 2}", "2", "destinations[1].requests.byMethodCode.POST", "not an object"},
+	{"1.000000005", "-1", "destinations[1].requests.timeToFirstByte.sumSeconds",
+	 "not a number from 0 to 10000000000"},
+	{"1.000000005", "1e11", "destinations[1].requests.timeToFirstByte.sumSeconds",
+	 "not a number from 0 to 10000000000"},
+	{"\"54.204.94.184\"", "\"example.org\"", "destinations[0].addresses",
+	 "has something else than IP addresses"},
+	{"\"54.204.94.184\"", "4", "destinations[0].addresses", "not a string"},
+	{"2026-01-01T00:00:01Z", "2026-02-30T00:00:01Z", "destinations[0].firstSeen",
+	 "not a time like 2026-01-01T00:00:00Z"},
+	{"\"findings\": []", "\"findings\": {}", "destinations[0].findings", "not a list"},
+	{"\"ip-literal\"", "\"odd\"", "destinations[1].findings", "has an unknown word"},
+	{"\"tlsOrigination\": true", "\"tlsOrigination\": 1", "destinations[1].tlsOrigination",
+	 "neither true nor false"},
+};
+
 static void test_wrong_fields(void **state)
 {
-	static const char count[] = "not a whole number from 0 to 9223372036854775807";
-	static const struct {
-		const char *from, *to, *where, *why;
-	} cases[] = {
-		{"\"DestinationList\"", "\"List\"", "kind", "not DestinationList"},
-		{"\"DestinationList\"", "7", "kind", "not a string"},
-		{"egress-agent/v1", "egress-agent/v2", "apiVersion", "not egress-agent/v1"},
-		{"\"n1\"", "1", "node", "not a string"},
-		{"\"2026-01-01T00:00:00Z\"", "\"yesterday\"", "observedSince",
-		 "not a time like 2026-01-01T00:00:00Z"},
-		{"\"2026-01-01T00:10:00Z\"", "5", "generatedAt", "not a string"},
-		{"\"destinations\"", "\"dest\"", "destinations", "missing"},
-		{"{\"destinationsDropped\"", "[], \"x\": {\"destinationsDropped\"", "limits",
-		 "not an object"},
-		{"\"hostsFolded\": 4", "\"hostsFolded\": -4", "limits.hostsFolded", count},
-		{"{\"source\"", "7, {\"source\"", "destinations[0].", "not an object"},
-		{"{\"namespace\"", "null, \"x\": {\"namespace\"", "destinations[0].source",
-		 "not an object"},
-		{"\"test-ext-svc\"", "{}", "destinations[0].source.namespace", "not a string"},
-		{"\"curl\"", "null", "destinations[0].source.workload", "not a string"},
-		{"\"host\": \"httpbin.org\", ", "", "destinations[0].host", "missing"},
-		{"\"httpbin.org\"", "1", "destinations[0].host", "not a string"},
-		{"httpbin.org", "http bin.org", "destinations[0].host",
-		 "neither a host name nor an IP address"},
-		{"httpbin.org", "", "destinations[0].host",
-		 "neither a host name nor an IP address"},
-		{"httpbin.org", "*.org", "destinations[0].host",
-		 "neither a host name nor an IP address"},
-		{"httpbin.org", "~mine", "destinations[0].host",
-		 "neither a host name nor an IP address"},
-		{"httpbin.org", "a.b.", "destinations[0].host",
-		 "neither a host name nor an IP address"},
-		{"\"sni\"", "\"guess\"", "destinations[0].nameSource",
-		 "not one of the known words"},
-		{"443", "65536", "destinations[0].port", "not a number from 0 to 65535"},
-		{"443", "-1", "destinations[0].port", "not a number from 0 to 65535"},
-		{"443", "1.5", "destinations[0].port", "not a number from 0 to 65535"},
-		{"443", "\"443\"", "destinations[0].port", "not a number from 0 to 65535"},
-		{"443", "1e999", "destinations[0].port", "not a number from 0 to 65535"},
-		{"\"port\": 443, ", "", "destinations[0].port", "not a number from 0 to 65535"},
-		{"443", "0", "destinations[0].port", "0 stands for a sum of hosts only"},
-		{"\"tcp\"", "\"sctp\"", "destinations[0].transport", "not one of the known words"},
-		{"\"protocol\": \"tls\", ", "", "destinations[0].protocol", "missing"},
-		{"\"protocol\": \"tls\"", "\"protocol\": \"TLS\"", "destinations[0].protocol",
-		 "not one of the known words"},
-		{"\"external\"", "\"all\"", "destinations[0].scope", "not one of the known words"},
-		{"\"l4\"", "\"l5\"", "destinations[0].visibility", "not one of the known words"},
-		{"\"passthrough\"", "true", "destinations[0].registry", "not a string"},
-		{"\"sidecar\"", "\"\"", "destinations[0].interception",
-		 "not one of the known words"},
-		{"[\"1.3\"]", "\"1.3\"", "destinations[0].tls.versions", "not a list"},
-		{"[\"1.3\"]", "[\"1.4\"]", "destinations[0].tls.versions", "has an unknown word"},
-		{"[\"1.3\"]", "[1.3]", "destinations[0].tls.versions", "not a string"},
-		{"\"ech\": false", "\"ech\": 0", "destinations[0].tls.ech",
-		 "neither true nor false"},
-		{"54,", "54.5,", "destinations[0].connections.opened", count},
-		{"54,", "\"54\",", "destinations[0].connections.opened", count},
-		{"54,", "9223372036854779999,", "destinations[0].connections.opened", count},
-		{"31122", "-1", "destinations[0].bytes.sent", count},
-		{"{\"total\": 0", "[], \"x\": {\"total\": 0", "destinations[0].requests",
-		 "not an object"},
-		{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"ok\": 1}",
-		 "destinations[0].requests.byCode", "has a key that is no status code"},
-		{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"1000\": 1}",
-		 "destinations[0].requests.byCode", "has a key that is no status code"},
-		{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"99\": 1}",
-		 "destinations[0].requests.byCode", "has a key that is no status code"},
-		{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\" 200\": 1}",
-		 "destinations[0].requests.byCode", "has a key that is no status code"},
-		{"\"total\": 0, \"byCode\": {}", "\"total\": 0, \"byCode\": {\"200\": \"x\"}",
-		 "destinations[0].requests.byCode", count},
-		{"\"POST\"", "\"BREW\"", "destinations[1].requests.byMethodCode",
-		 "has an unknown method"},
-		{"{\"200\": 2}", "2", "destinations[1].requests.byMethodCode.POST",
-		 "not an object"},
-		{"1.000000005", "-1", "destinations[1].requests.timeToFirstByte.sumSeconds",
-		 "not a number from 0 to 10000000000"},
-		{"1.000000005", "1e11", "destinations[1].requests.timeToFirstByte.sumSeconds",
-		 "not a number from 0 to 10000000000"},
-		{"\"54.204.94.184\"", "\"example.org\"", "destinations[0].addresses",
-		 "has something else than IP addresses"},
-		{"\"54.204.94.184\"", "4", "destinations[0].addresses", "not a string"},
-		{"2026-01-01T00:00:01Z", "2026-02-30T00:00:01Z", "destinations[0].firstSeen",
-		 "not a time like 2026-01-01T00:00:00Z"},
-		{"\"findings\": []", "\"findings\": {}", "destinations[0].findings", "not a list"},
-		{"\"ip-literal\"", "\"odd\"", "destinations[1].findings", "has an unknown word"},
-		{"\"tlsOrigination\": true", "\"tlsOrigination\": 1",
-		 "destinations[1].tlsOrigination", "neither true nor false"},
-	};
 	char want[200];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char *text = replace(sample, cases[i].from, cases[i].to);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong_fields); i++) {
+		char *text = replace(sample, wrong_fields[i].from, wrong_fields[i].to);
 
-		snprintf(want, sizeof(want), "%s: %s", cases[i].where, cases[i].why);
+		snprintf(want, sizeof(want), "%s: %s", wrong_fields[i].where, wrong_fields[i].why);
 		assert_refused(text, strlen(text), -EINVAL, want);
 		free(text);
 	}

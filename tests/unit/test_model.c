@@ -466,6 +466,32 @@ static void test_merge_any_order(void **state)
 	}
 }
 
+static void assert_nodes(const char *a, const char *b, const char *want)
+{
+	struct destination_list x = {.node = a ? copy_text(a) : NULL};
+	struct destination_list y = {.node = b ? copy_text(b) : NULL};
+
+	assert_int_equal(destination_list_merge(&x, &y), 0);
+	assert_true(!x.node == !want);
+	if (want)
+		assert_string_equal(x.node, want);
+	destination_list_done(&x);
+}
+
+static void test_merge_nodes(void **state)
+{
+	(void)state;
+	assert_nodes(NULL, NULL, NULL);
+	assert_nodes("a", NULL, "a");
+	assert_nodes(NULL, "a", "a");
+	assert_nodes("a", "", "a");
+	assert_nodes("a", "a", "a");
+	assert_nodes("b", "a", "a,b");
+	assert_nodes("a,b", "b,c", "a,b,c");
+	assert_nodes("a,ab", "aa,ab,b", "a,aa,ab,b");
+	assert_nodes(",", ",,", "");
+}
+
 static void test_merge_facts(void **state)
 {
 	struct destination a = make("", "w", "a.example", 443, PROTOCOL_TLS);
@@ -826,25 +852,16 @@ static void test_sort(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_add),
-		cmocka_unit_test(test_address_text),
-		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_active),
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_source),
-		cmocka_unit_test(test_merge_any_order),
-		cmocka_unit_test(test_merge_facts),
-		cmocka_unit_test(test_normalize_no_memory),
-		cmocka_unit_test(test_merge_no_memory),
-		cmocka_unit_test(test_list_add_no_memory),
-		cmocka_unit_test(test_judge_rows),
-		cmocka_unit_test(test_judge_mixed),
-		cmocka_unit_test(test_selection),
-		cmocka_unit_test(test_selection_host),
-		cmocka_unit_test(test_list_select),
-		cmocka_unit_test(test_sort),
+		cmocka_unit_test(test_words),           cmocka_unit_test(test_add),
+		cmocka_unit_test(test_address_text),    cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_requests),        cmocka_unit_test(test_active),
+		cmocka_unit_test(test_order),           cmocka_unit_test(test_source),
+		cmocka_unit_test(test_merge_any_order), cmocka_unit_test(test_merge_nodes),
+		cmocka_unit_test(test_merge_facts),     cmocka_unit_test(test_normalize_no_memory),
+		cmocka_unit_test(test_merge_no_memory), cmocka_unit_test(test_list_add_no_memory),
+		cmocka_unit_test(test_judge_rows),      cmocka_unit_test(test_judge_mixed),
+		cmocka_unit_test(test_selection),       cmocka_unit_test(test_selection_host),
+		cmocka_unit_test(test_list_select),     cmocka_unit_test(test_sort),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

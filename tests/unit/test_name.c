@@ -197,63 +197,64 @@ static void test_registrable(void **state)
 	assert_string_equal(name_unregistrable(label64 + 1), "is a single label");
 }
 
+static const struct {
+	const char *host, *why;
+} unregistrable[] = {
+	{"", "is empty"},
+	{"~other", "stands for more than one host"},
+	{"~invalid", "stands for more than one host"},
+	{"1.2.3.4", "is an IP address"},
+	{"2001:db8::1", "is an IP address"},
+	{"[2001:db8::1]", "has a character that is not legal in a host name"},
+	{"a.com.", "ends in a dot"},
+	{".", "ends in a dot"},
+	{".a.com", "has an empty label"},
+	{"a..com", "has an empty label"},
+	{"a_b.example", "has an underscore"},
+	{"_dmarc.example", "has an underscore"},
+	{"*", "has a wildcard"},
+	{"*.example.com", "has a wildcard"},
+	{"*foo.com", "has a wildcard"},
+	{"a.*.com", "has a wildcard"},
+	{"-a.example", "has a label that begins or ends with a hyphen"},
+	{"a-.example", "has a label that begins or ends with a hyphen"},
+	{"a.-", "has a label that begins or ends with a hyphen"},
+	{"A.example", "has an upper-case letter"},
+	{"a b.example", "has a character that is not legal in a host name"},
+	{"a.com:80", "has a character that is not legal in a host name"},
+	{"a\n.com", "has a character that is not legal in a host name"},
+	{"b\xc3\xbc"
+	 "cher.example",
+	 "has a character that is not legal in a host name"},
+	{"1.2.3", "ends in a number"},
+	{"256.1.1.1", "ends in a number"},
+	{"a.example.5", "ends in a number"},
+	{"a.99999999999999999999999", "ends in a number"},
+	{"5", "ends in a number"},
+	{"db", "is a single label"},
+	{"localhost", "is the local host"},
+	{"a.localhost", "is the local host"},
+	{"a.b.localhost", "is the local host"},
+	{"web.shop.svc", "is a name inside the cluster"},
+	{"web.svc", "is a name inside the cluster"},
+	{"web.shop.svc.cluster.local", "is a name inside the cluster"},
+	{"pod.web.shop.svc.cluster.local", "is a name inside the cluster"},
+	{"web.shop.svc.k8s.example.com", "is a name inside the cluster"},
+	{"web.shop.svc.k8s", "is a name inside the cluster"},
+	{"1-2-3-4.shop.pod.cluster.local", "is a name inside the cluster"},
+	{"cluster.local", "is a name inside the cluster"},
+};
+
 static void test_unregistrable(void **state)
 {
-	static const struct {
-		const char *host, *why;
-	} cases[] = {
-		{"", "is empty"},
-		{"~other", "stands for more than one host"},
-		{"~invalid", "stands for more than one host"},
-		{"1.2.3.4", "is an IP address"},
-		{"2001:db8::1", "is an IP address"},
-		{"[2001:db8::1]", "has a character that is not legal in a host name"},
-		{"a.com.", "ends in a dot"},
-		{".", "ends in a dot"},
-		{".a.com", "has an empty label"},
-		{"a..com", "has an empty label"},
-		{"a_b.example", "has an underscore"},
-		{"_dmarc.example", "has an underscore"},
-		{"*", "has a wildcard"},
-		{"*.example.com", "has a wildcard"},
-		{"*foo.com", "has a wildcard"},
-		{"a.*.com", "has a wildcard"},
-		{"-a.example", "has a label that begins or ends with a hyphen"},
-		{"a-.example", "has a label that begins or ends with a hyphen"},
-		{"a.-", "has a label that begins or ends with a hyphen"},
-		{"A.example", "has an upper-case letter"},
-		{"a b.example", "has a character that is not legal in a host name"},
-		{"a.com:80", "has a character that is not legal in a host name"},
-		{"a\n.com", "has a character that is not legal in a host name"},
-		{"b\xc3\xbc"
-		 "cher.example",
-		 "has a character that is not legal in a host name"},
-		{"1.2.3", "ends in a number"},
-		{"256.1.1.1", "ends in a number"},
-		{"a.example.5", "ends in a number"},
-		{"a.99999999999999999999999", "ends in a number"},
-		{"5", "ends in a number"},
-		{"db", "is a single label"},
-		{"localhost", "is the local host"},
-		{"a.localhost", "is the local host"},
-		{"a.b.localhost", "is the local host"},
-		{"web.shop.svc", "is a name inside the cluster"},
-		{"web.svc", "is a name inside the cluster"},
-		{"web.shop.svc.cluster.local", "is a name inside the cluster"},
-		{"pod.web.shop.svc.cluster.local", "is a name inside the cluster"},
-		{"web.shop.svc.k8s.example.com", "is a name inside the cluster"},
-		{"web.shop.svc.k8s", "is a name inside the cluster"},
-		{"1-2-3-4.shop.pod.cluster.local", "is a name inside the cluster"},
-		{"cluster.local", "is a name inside the cluster"},
-	};
 	char host[400];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const char *why = name_unregistrable(cases[i].host);
+	for (size_t i = 0; i < ARRAY_SIZE(unregistrable); i++) {
+		const char *why = name_unregistrable(unregistrable[i].host);
 
 		assert_non_null(why);
-		assert_string_equal(why, cases[i].why);
+		assert_string_equal(why, unregistrable[i].why);
 	}
 	snprintf(host, sizeof(host), "%s.example", label64);
 	assert_string_equal(name_unregistrable(host), "has a label longer than 63 bytes");

@@ -35,7 +35,8 @@ static size_t piece_size(const struct cut *cut, size_t at, size_t size)
 	return n < size - at ? n : size - at;
 }
 
-static enum ea_verdict run_tls(const struct stream *s, const struct cut *cut, struct ea_tls *t, __u8 *host)
+static enum ea_verdict run_tls(const struct stream *s, const struct cut *cut, struct ea_tls *t,
+			       __u8 *host)
 {
 	enum ea_verdict v = EA_MORE;
 
@@ -53,8 +54,8 @@ static enum ea_verdict run_tls(const struct stream *s, const struct cut *cut, st
 static void escape(const __u8 *host, size_t len, char *out)
 {
 	for (size_t i = 0; i < len; i++)
-		out += host[i] > ' ' && host[i] < 0x7f ? sprintf(out, "%c", host[i]) :
-							 sprintf(out, "\\x%02x", host[i]);
+		out += host[i] > ' ' && host[i] < 0x7f ? sprintf(out, "%c", host[i])
+						       : sprintf(out, "\\x%02x", host[i]);
 	*out = 0;
 }
 
@@ -104,7 +105,8 @@ static void test_tls_cases(void **state)
 /* A hello cut off anywhere never gives a name that is not whole, and never an over-read. */
 static void test_tls_truncated(void **state)
 {
-	struct stream s = hello_stream(&(struct hello){.sni = "cut.example", .alpn = true, .versions = true});
+	struct stream s =
+		hello_stream(&(struct hello){.sni = "cut.example", .alpn = true, .versions = true});
 
 	(void)state;
 	for (size_t size = 0; size < s.size; size++) {
@@ -122,7 +124,8 @@ static void test_tls_truncated(void **state)
 static void test_tls_mangled(void **state)
 {
 	static const uint8_t values[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
-	struct stream s = hello_stream(&(struct hello){.sni = "mangled.example", .alpn = true, .versions = true});
+	struct stream s = hello_stream(
+		&(struct hello){.sni = "mangled.example", .alpn = true, .versions = true});
 
 	(void)state;
 	for (size_t at = 0; at < s.size; at++) {
@@ -140,8 +143,9 @@ static void test_tls_mangled(void **state)
 
 static void test_tls_not_mine(void **state)
 {
-	static const char *const streams[] = {"\x16\x02\x00\x00\x05", "\x17\x03\x03\x00\x05", "hello",
-					      "\x16\x03\x01\xff\xff", "\x16\x03\x01\x00\x04\x02\x00\x00\x00"};
+	static const char *const streams[] = {"\x16\x02\x00\x00\x05", "\x17\x03\x03\x00\x05",
+					      "hello", "\x16\x03\x01\xff\xff",
+					      "\x16\x03\x01\x00\x04\x02\x00\x00\x00"};
 	static const size_t sizes[] = {5, 5, 5, 5, 9};
 
 	(void)state;
@@ -165,8 +169,8 @@ struct side {
 	bool tunnel;
 };
 
-static const char *const method_words[EA_METHOD_MAX] = {"OTHER",   "GET",     "HEAD",  "POST", "PUT",
-							"DELETE",  "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+static const char *const method_words[EA_METHOD_MAX] = {
+	"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
 
 static enum ea_verdict request_head(struct side *s)
 {
@@ -174,7 +178,8 @@ static enum ea_verdict request_head(struct side *s)
 
 	assert_true(s->n < 64);
 	s->methods[s->n] = s->h.method;
-	snprintf(s->heads[s->n++], sizeof(s->heads[0]), "%s %.*s", method_words[s->h.method], (int)len, s->host);
+	snprintf(s->heads[s->n++], sizeof(s->heads[0]), "%s %.*s", method_words[s->h.method],
+		 (int)len, s->host);
 	memset(s->host, 0, sizeof(s->host));
 	return http_begin_body(&s->h);
 }
@@ -239,8 +244,8 @@ static void check_http(const struct http_case *c, const struct cut *cut)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s %s", i ? ";" : "",
 					request.heads[i], i < response.n ? response.heads[i] : "0");
 	if (strcmp(text, c->answers) != 0)
-		fail_msg("%s, cut at %zu then %zu: got '%s', want '%s'", c->title, cut->head, cut->rest, text,
-			 c->answers);
+		fail_msg("%s, cut at %zu then %zu: got '%s', want '%s'", c->title, cut->head,
+			 cut->rest, text, c->answers);
 }
 
 static void test_http_cases(void **state)
@@ -297,9 +302,9 @@ static void test_name_finish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tls_cases),     cmocka_unit_test(test_tls_truncated),
-		cmocka_unit_test(test_tls_mangled),   cmocka_unit_test(test_tls_not_mine),
-		cmocka_unit_test(test_http_cases),    cmocka_unit_test(test_http_mangled),
+		cmocka_unit_test(test_tls_cases),   cmocka_unit_test(test_tls_truncated),
+		cmocka_unit_test(test_tls_mangled), cmocka_unit_test(test_tls_not_mine),
+		cmocka_unit_test(test_http_cases),  cmocka_unit_test(test_http_mangled),
 		cmocka_unit_test(test_name_finish),
 	};
 
