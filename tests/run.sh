@@ -20,7 +20,7 @@ trap 'exit 143' TERM HUP
 
 # NAME STATUS PASSED FAILED SKIPPED: add up one program's cases.
 account() {
-	local name=$1 status=$2 passed=$3 failed=$4 skipped=$5
+	local name=$1 status=$2 passed=$3 failed=$4 skipped=$5 skips=
 
 	if ((status != 0 && failed == 0)); then
 		failed=1
@@ -31,9 +31,9 @@ account() {
 		failed=1
 		printf 'not ok - %s: ran no case\n' "$name"
 	fi
+	((skipped == 0)) || skips=", $skipped SKIPPED"
 	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
-	printf '%-34s %4d passed, %d failed%s\n' "$name" "$passed" "$failed" \
-		"$( ((skipped)) && printf ', %d SKIPPED' "$skipped" || true)"
+	printf '%-34s %4d passed, %d failed%s\n' "$name" "$passed" "$failed" "$skips"
 }
 
 count() {

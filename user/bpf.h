@@ -79,10 +79,11 @@ struct bpf_snapshot {
 	struct bpf_workload_row {
 		uint64_t cgroup_id;
 		uint32_t flags; /* enum ea_workload_flag */
-	} *workloads; /* sorted by cgroup_id */
+	} * workloads;          /* sorted by cgroup_id */
 	size_t n_workloads;
 	uint64_t counters[EA_COUNT_MAX];
-	uint64_t since_ns, since_unix_ns; /* one moment on both clocks, the same for the maps' life */
+	uint64_t since_ns,
+		since_unix_ns; /* one moment on both clocks, the same for the maps' life */
 };
 
 int bpf_agent_snapshot(struct bpf_agent *a, struct bpf_snapshot *ret);

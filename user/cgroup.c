@@ -350,7 +350,7 @@ static int walk_dir(struct cgroup_walk *w, int fd, size_t len, unsigned int dept
 	dir = fdopendir(fd);
 	if (!dir)
 		return errno == ENOMEM ? -ENOMEM : 0;
-	own = -1;
+	(void)util_take_fd(&own); /* the directory stream closes it */
 	while (r == 0 && (d = readdir(dir)))
 		r = walk_child(w, fd, d, len, depth);
 	w->path[len] = '\0';

@@ -208,22 +208,30 @@ static int opt_has_arg(const struct opt *opt)
 	return opt->type == OPT_FLAG || opt->type == OPT_FLAG_OFF ? no_argument : required_argument;
 }
 
-/* getopt_long's two tables; shorts has room for 3 characters an option and 4 more. */
+_Static_assert(no_argument == 0 && required_argument == 1 && optional_argument == 2, "colons");
+
+/*
+ * getopt_long's two tables; shorts has room for 3 characters an option and 4 more. One colon behind a letter
+ * is a value, two are an optional one: as many as getopt.h's words for it are numbers.
+ */
 static void opt_tables(const struct command *command, struct option *longs, char *shorts)
 {
-	static const char *const colons[] = {
-		[no_argument] = "", [required_argument] = ":", [optional_argument] = "::"};
 	size_t n = command->n_opts;
 
-	shorts += sprintf(shorts, ":h");
+	*shorts++ = ':';
+	*shorts++ = 'h';
 	for (size_t i = 0; i < n; i++) {
 		const struct opt *opt = &command->opts[i];
 		int has_arg = opt_has_arg(opt);
 
 		longs[i] = (struct option){opt->name, has_arg, NULL, OPT_VAL_FIRST + (int)i};
-		if (opt->short_name)
-			shorts += sprintf(shorts, "%c%s", opt->short_name, colons[has_arg]);
+		if (!opt->short_name)
+			continue;
+		*shorts++ = opt->short_name;
+		for (int colons = 0; colons < has_arg; colons++)
+			*shorts++ = ':';
 	}
+	*shorts = '\0';
 	longs[n] = (struct option){"config", required_argument, NULL, OPT_VAL_FIRST + (int)n};
 	longs[n + 1] = (struct option){"help", no_argument, NULL, OPT_VAL_FIRST + (int)n + 1};
 }

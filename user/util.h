@@ -15,12 +15,12 @@
 #define MAX(a, b)     ((a) > (b) ? (a) : (b))
 
 /* Hand a pointer over and leave NULL behind, so that its _cleanup_ does nothing. */
-#define TAKE_PTR(p)                                                                                \
-	({                                                                                         \
-		__typeof__(p) *taken_from = &(p);                                                  \
-		__typeof__(p) taken = *taken_from;                                                 \
-		*taken_from = NULL;                                                                \
-		taken;                                                                             \
+#define TAKE_PTR(p)                                \
+	({                                         \
+		__typeof__(p) *taken_from = &(p);  \
+		__typeof__(p) taken = *taken_from; \
+		*taken_from = NULL;                \
+		taken;                             \
 	})
 
 /* The same for a file descriptor; -1 stays behind. */
@@ -49,10 +49,10 @@ static inline void util_fclosep(FILE **f)
 		fclose(*f);
 }
 
-#define _cleanup_(fn)  __attribute__((cleanup(fn)))
-#define _cleanup_free_ _cleanup_(util_freep)
-#define _cleanup_close_ _cleanup_(util_closep)
+#define _cleanup_(fn)    __attribute__((cleanup(fn)))
+#define _cleanup_free_   _cleanup_(util_freep)
+#define _cleanup_close_  _cleanup_(util_closep)
 #define _cleanup_fclose_ _cleanup_(util_fclosep)
-#define _printf_(f, a) __attribute__((format(printf, f, a)))
+#define _printf_(f, a)   __attribute__((format(printf, f, a)))
 
 #endif

@@ -105,6 +105,16 @@ check_order() {
 	figures "dump --sort requests" sorted requests '.value.requests.total'
 	figures "dump --sort host" sorted host '-.key'
 	figures "dump -o json keeps the contract's order" json_order
+	figures "dump -o json validates against destinations.schema.json" schema
+}
+
+# The schema, and what it cannot say: order, duplicates, sums.
+schema() {
+	local out=$TRAFFIC_DIR/schema.json
+
+	stand_agent dump -o json --scope all >"$out"
+	"$(dirname "${BASH_SOURCE[0]}")/../golden/check_schema.py" "$out" >&2 || { echo "refused"; return 1; }
+	jq -r '"\(.destinations | length) rows"' "$out"
 }
 
 json_order() {
