@@ -25,6 +25,26 @@ static __always_inline void ea_count(__u32 which)
 		__sync_fetch_and_add(v, 1);
 }
 
+/* Tell of a name as it is read. Nothing where nobody asked: the branch is gone when the program is loaded. */
+static __always_inline void ea_observe(const struct ea_dest_key *key)
+{
+	struct ea_name_event *e;
+
+	if (!ea_config.observe)
+		return;
+	e = bpf_ringbuf_reserve(&ea_events, sizeof(*e), 0);
+	if (!e) {
+		ea_count(EA_COUNT_NO_EVENT);
+		return;
+	}
+	e->type = EA_EVENT_NAME;
+	e->proto = key->proto;
+	e->source = key->source;
+	e->host_len = key->host_len;
+	__builtin_memcpy(e->host, key->host, sizeof(e->host));
+	bpf_ringbuf_submit(e, 0);
+}
+
 /* This CPU's counters of a destination, created if need be. NULL (counted) without memory. */
 static __always_inline struct ea_stats *stats_get(__u32 id)
 {

@@ -14,11 +14,26 @@
  */
 #include "flow.h"
 #include "flow_http.h"
+#include "sock.h"
 #include "tuple.h"
 
 #define PASS 1
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* base: where the network header starts. Negative if it is not TCP, or malformed below it. */
+static __always_inline int packet_open(struct __sk_buff *skb, __u32 base, struct ea_packet *ret)
+{
+	ret->bytes.skb = skb;
+	ret->bytes.base = base;
+	if (skb->len < base || ea_walk(&ret->bytes, skb->len - base, &ret->segment))
+		return -1;
+	ret->cursor = (struct ea_cursor){
+		.off = ret->segment.payload,
+		.end = ret->segment.payload + ret->segment.len,
+	};
+	return 0;
+}
 
 /* A socket the mesh's outbound port accepted: its owner is a sidecar. Its own connections tell of others'. */
 static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
@@ -272,8 +287,10 @@ SEC("tc")
 int ea_packets(struct __sk_buff *skb)
 {
 	struct ea_packet pkt;
+	int phase = 0;
 
 	if (!packet_open(skb, ETH_HLEN, &pkt))
-		tuple_packet(&pkt);
-	return 0; /* TC_ACT_OK */
+		phase = tuple_packet(&pkt);
+	/* Who feeds captures wants to know; on an interface every packet passes (TC_ACT_OK). */
+	return ea_config.observe ? phase : 0;
 }

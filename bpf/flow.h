@@ -9,8 +9,12 @@
 #ifndef FLOW_H
 #define FLOW_H
 
+#include "flow_types.h"
+#ifdef __bpf__
 #include "dest.h"
-#include "sock.h"
+#else
+#include "native.h"
+#endif
 
 /* A packet at a hook. */
 struct ea_packet {
@@ -18,20 +22,6 @@ struct ea_packet {
 	struct ea_cursor cursor;
 	struct ea_segment segment;
 };
-
-/* base: where the network header starts. Negative if it is not TCP, or malformed below it. */
-static __always_inline int packet_open(struct __sk_buff *skb, __u32 base, struct ea_packet *ret)
-{
-	ret->bytes.skb = skb;
-	ret->bytes.base = base;
-	if (skb->len < base || ea_walk(&ret->bytes, skb->len - base, &ret->segment))
-		return -1;
-	ret->cursor = (struct ea_cursor){
-		.off = ret->segment.payload,
-		.end = ret->segment.payload + ret->segment.len,
-	};
-	return 0;
-}
 
 /*
  * Leave in the cursor what was not seen before, and move *next behind it. `passable` bytes may be missing
@@ -137,36 +127,6 @@ static __always_inline void flow_attribute_ip(struct ea_flow *f, struct ea_parse
 	flow_attribute(f, dest_get(&p->key), facts);
 }
 
-/*
- * Add what was sent and received since the last time. The old value is taken before the new one is read, and
- * replaced only if nobody else did: the reader of live sockets may race the socket's end, and each byte must be
- * added once. A lost race is no loss, the winner was as fresh.
- */
-static __always_inline __u64 flow_take(__u64 *counted, __u64 old, __u64 now)
-{
-	if (now == old || __sync_val_compare_and_swap(counted, old, now) != old)
-		return 0;
-	return now - old;
-}
-
-static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp)
-{
-	__u64 sent = __sync_fetch_and_add(&f->sent, 0);
-	__u64 received = __sync_fetch_and_add(&f->received, 0);
-	struct ea_stats *s;
-
-	sent = flow_take(&f->sent, sent, sock_sent(tp));
-	received = flow_take(&f->received, received, sock_received(tp));
-	if (!sent && !received)
-		return;
-	s = stats_get(f->dest_id);
-	if (!s)
-		return;
-	__sync_fetch_and_add(&s->sent, sent);
-	__sync_fetch_and_add(&s->received, received);
-	s->last_ns = bpf_ktime_get_ns();
-}
-
 /* First packet: whose it is, and whether the mesh takes it. */
 static __always_inline void flow_first(struct ea_flow *f, const struct ea_segment *seg)
 {
@@ -217,6 +177,7 @@ static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *
 	}
 	flow_key(f, &p->key, EA_PROTO_TLS);
 	flow_key_name(&p->key, EA_SOURCE_SNI, p->tls.name_len);
+	ea_observe(&p->key);
 	flow_attribute(f, dest_get(&p->key), p->tls.facts);
 }
 

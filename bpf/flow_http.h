@@ -63,6 +63,8 @@ static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
 	else
 		flow_key_name(&p->key, source,
 			      h->flags & EA_HTTP_TOO_LONG ? EA_HOST_MAX + 1 : h->host_len);
+	if (p->key.source != EA_SOURCE_IP)
+		ea_observe(&p->key);
 	id = dest_get(&p->key);
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
 	return id;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the kernel itself knows about a socket, read through BTF (CO-RE): no copy of its structs, only the
- * fields needed, found by name when the programs are loaded.
+ * fields needed, found by name when the programs are loaded. And what follows from it: the accounting of bytes.
  */
 #ifndef SOCK_H
 #define SOCK_H
 
-#include "packet.h"
+#include "flow.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct kernfs_node {
@@ -66,6 +66,36 @@ static __always_inline __u64 sock_received(struct tcp_sock *tp)
 	if (((struct sock *)tp)->__sk_common.skc_flags & (1UL << (done & 63)))
 		received -= 1;
 	return received;
+}
+
+/*
+ * Add what was sent and received since the last time. The old value is taken before the new one is read, and
+ * replaced only if nobody else did: the reader of live sockets may race the socket's end, and each byte must be
+ * added once. A lost race is no loss, the winner was as fresh.
+ */
+static __always_inline __u64 flow_take(__u64 *counted, __u64 old, __u64 now)
+{
+	if (now == old || __sync_val_compare_and_swap(counted, old, now) != old)
+		return 0;
+	return now - old;
+}
+
+static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp)
+{
+	__u64 sent = __sync_fetch_and_add(&f->sent, 0);
+	__u64 received = __sync_fetch_and_add(&f->received, 0);
+	struct ea_stats *s;
+
+	sent = flow_take(&f->sent, sent, sock_sent(tp));
+	received = flow_take(&f->received, received, sock_received(tp));
+	if (!sent && !received)
+		return;
+	s = stats_get(f->dest_id);
+	if (!s)
+		return;
+	__sync_fetch_and_add(&s->sent, sent);
+	__sync_fetch_and_add(&s->received, received);
+	s->last_ns = bpf_ktime_get_ns();
 }
 
 #endif

@@ -20,14 +20,40 @@ struct ea_tuple_flow {
 	__u32 fins;          /* 1: client's, 2: server's */
 };
 
+/* A SYN makes an entry from this: it is too large for the stack. */
+static const struct ea_tuple_flow tuple_zero;
+
+#ifdef __bpf__
 /* The kernel evicts the oldest flows: they are lost to the counts of open ones, and were idle longest. Created
- * only where ea_packets is loaded. */
+ * only where ea_packets is loaded; who feeds captures makes it a plain hash and ends its flows itself. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct ea_tuple);
 	__type(value, struct ea_tuple_flow);
 } ea_tuples SEC(".maps");
+
+static __always_inline struct ea_tuple_flow *tuple_find(const struct ea_tuple *key)
+{
+	return bpf_map_lookup_elem(&ea_tuples, key);
+}
+
+static __always_inline struct ea_tuple_flow *tuple_make(const struct ea_tuple *key)
+{
+	if (bpf_map_update_elem(&ea_tuples, key, &tuple_zero, BPF_ANY))
+		return NULL;
+	return bpf_map_lookup_elem(&ea_tuples, key);
+}
+
+static __always_inline void tuple_drop(const struct ea_tuple *key)
+{
+	bpf_map_delete_elem(&ea_tuples, key);
+}
+#else
+static struct ea_tuple_flow *tuple_find(const struct ea_tuple *key);
+static struct ea_tuple_flow *tuple_make(const struct ea_tuple *key);
+static void tuple_drop(const struct ea_tuple *key);
+#endif
 
 static __always_inline struct ea_tuple tuple_of(const struct ea_segment *s, int from_client)
 {
@@ -47,21 +73,16 @@ static __always_inline struct ea_tuple tuple_of(const struct ea_segment *s, int 
 	return t;
 }
 
-/* A SYN: the tuple's flow, begun anew. The entry is too large for the stack; it is made from a zeroed template. */
-static const struct ea_tuple_flow tuple_zero;
-
+/* A SYN: the tuple's flow, begun anew. */
 static __always_inline void tuple_begin(const struct ea_packet *pkt)
 {
 	struct ea_tuple key = tuple_of(&pkt->segment, 1);
-	struct ea_tuple_flow *t;
+	struct ea_tuple_flow *t = tuple_make(&key);
 
-	if (bpf_map_update_elem(&ea_tuples, &key, &tuple_zero, BPF_ANY)) {
+	if (!t) {
 		ea_count(EA_COUNT_NO_FLOW_MEMORY);
 		return;
 	}
-	t = bpf_map_lookup_elem(&ea_tuples, &key);
-	if (!t)
-		return;
 	ea_count(EA_COUNT_FLOWS);
 	t->flow.port = key.server_port;
 	__builtin_memcpy(t->flow.addr, key.server, sizeof(t->flow.addr));
@@ -138,6 +159,7 @@ static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_pa
 		flow_http_response(&t->flow, &t->parse, pkt);
 }
 
+/* Returns the flow's phase: EA_PHASE_DECIDED if no more names will come of it. */
 static __noinline int tuple_packet(struct ea_packet *pkt)
 {
 	struct ea_tuple key = tuple_of(&pkt->segment, 1);
@@ -146,23 +168,25 @@ static __noinline int tuple_packet(struct ea_packet *pkt)
 
 	if (pkt->segment.syn && !pkt->segment.ack_set)
 		tuple_begin(pkt);
-	t = bpf_map_lookup_elem(&ea_tuples, &key);
+	t = tuple_find(&key);
 	if (!t) {
 		key = tuple_of(&pkt->segment, 0);
-		t = bpf_map_lookup_elem(&ea_tuples, &key);
+		t = tuple_find(&key);
 		from_client = 0;
 	}
 	if (!t)
-		return 0;
+		return EA_PHASE_DECIDED;
 	if (from_client)
 		tuple_sent(t, pkt);
 	else
 		tuple_received(t, pkt);
 	if (pkt->segment.fin)
 		t->fins |= from_client ? 1 : 2;
-	if (pkt->segment.rst || t->fins == 3)
-		tuple_close(t);
-	return 0;
+	if (!pkt->segment.rst && t->fins != 3)
+		return t->flow.phase;
+	tuple_close(t);
+	tuple_drop(&key);
+	return EA_PHASE_DECIDED;
 }
 
 #endif

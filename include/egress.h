@@ -148,15 +148,25 @@ struct ea_workload {
 	__u32 flags; /* enum ea_workload_flag */
 };
 
-/* Record in the ring buffer ea_events. */
+/* Records in the ring buffer ea_events; each begins with its type. */
 enum ea_event_type {
-	EA_EVENT_WORKLOAD = 1, /* first destination of a cgroup: look its name up while it exists */
+	EA_EVENT_WORKLOAD = 1, /* struct ea_event: first destination of a cgroup: look its name up while it exists */
+	EA_EVENT_NAME,	       /* struct ea_name_event: only with ea_config.observe */
 };
 
 struct ea_event {
 	__u32 type; /* enum ea_event_type */
 	__u32 pad;
 	__u64 cgroup_id;
+};
+
+/* A name was read, by the packet that is being processed. */
+struct ea_name_event {
+	__u32 type;	/* enum ea_event_type */
+	__u8 proto;	/* enum ea_proto */
+	__u8 source;	/* enum ea_source */
+	__u16 host_len; /* 0: longer than EA_HOST_MAX */
+	__u8 host[EA_HOST_BUF]; /* as struct ea_dest_key */
 };
 
 /*
@@ -205,7 +215,7 @@ struct ea_config {
 	__u32 max_dests;              /* entries in ea_dests before folding starts */
 	__u32 max_dests_per_workload; /* the same for one cgroup */
 	__u16 mesh_port;              /* Istio's outbound capture port, 15001 */
-	__u16 pad;
+	__u16 observe; /* not 0: tell of each name as it is read (captures, not live traffic) */
 };
 
 _Static_assert(sizeof(struct ea_dest_key) == 272, "ABI");

@@ -197,7 +197,11 @@ check_formats() {
 	figures "dump -o tsv" tsv
 	figures "dump -o table" table table
 	figures "dump -o wide" table wide
-	figures "dump on a terminal" terminal
+	if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
+		figures "dump on a terminal" terminal
+	else
+		skip "dump on a terminal" "no pseudo-terminals here (is devpts mounted?)"
+	fi
 	figures "dump --watch" watch
 	figures "dump --watch into a pipe that closes" watch_pipe
 }
