@@ -12,7 +12,7 @@ CC       := gcc
 BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 
-PACKAGES := libbpf libcjson libmicrohttpd libcurl yaml-0.1
+PACKAGES := libbpf libcjson libmicrohttpd libcurl yaml-0.1 libpcap
 WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Werror
 CPPFLAGS := -D_GNU_SOURCE -DEA_VERSION='"$(VERSION)"' -iquote include -iquote user -iquote $(B)
 CFLAGS   ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
@@ -22,7 +22,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror -Iincl
 	     -idirafter /usr/include/$(MULTIARCH) -ffile-prefix-map=$(CURDIR)=.
 
 # Commands are glue over the modules; unit tests link the modules alone.
-COMMANDS := main run dump generate check
+COMMANDS := main run dump generate replay check
 MODULES  := $(filter-out $(COMMANDS),$(basename $(notdir $(sort $(wildcard user/*.c)))))
 UNITS    := $(basename $(notdir $(sort $(wildcard tests/unit/test_*.c))))
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1

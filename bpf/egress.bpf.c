@@ -49,10 +49,8 @@ static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
 static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 					struct ea_packet *pkt)
 {
-	struct ea_parse *p = NULL;
+	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (f->phase != EA_PHASE_DECIDED)
-		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (flow_read(f, p, pkt) && p)
 		bpf_sk_storage_delete(&ea_parses, sk);
 }
@@ -90,11 +88,8 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 	order = packet_in_order(&pkt, &f->next, egress_passable(sk, f));
 	if (order < 0)
 		flow_count_gap(f);
-	if (order <= 0)
-		return;
-	if (f->phase == EA_PHASE_OPEN)
-		f->phase = flow_sniff(&pkt);
-	egress_read(sk, f, &pkt);
+	if (order > 0)
+		egress_read(sk, f, &pkt);
 }
 
 SEC("cgroup_skb/egress")
@@ -220,7 +215,7 @@ static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
 
 	if (!f->dest_id)
 		flow_decide_late(f, p);
-	if (p && f->phase == EA_PHASE_HTTP)
+	if (p)
 		flow_http_close(p);
 	if (tp)
 		flow_account(f, tp);
@@ -287,10 +282,10 @@ SEC("tc")
 int ea_packets(struct __sk_buff *skb)
 {
 	struct ea_packet pkt;
-	int phase = 0;
+	int phase = EA_PHASE_DECIDED;
 
 	if (!packet_open(skb, ETH_HLEN, &pkt))
 		phase = tuple_packet(&pkt);
 	/* Who feeds captures wants to know; on an interface every packet passes (TC_ACT_OK). */
-	return ea_config.observe ? phase : 0;
+	return ea_config.observe && phase == EA_PHASE_DECIDED;
 }

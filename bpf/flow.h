@@ -171,6 +171,8 @@ static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *
 {
 	ea_count(flow_tls_outcome(v));
 	if (v != EA_DONE) {
+		if (f->dest_id)
+			return; /* within a tunnel that has a name of its own */
 		flow_attribute_ip(f, p, v == EA_NOT_MINE ? EA_PROTO_TCP : EA_PROTO_TLS,
 				  v == EA_NOT_MINE ? 0 : p->tls.facts);
 		return;
@@ -178,7 +180,8 @@ static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *
 	flow_key(f, &p->key, EA_PROTO_TLS);
 	flow_key_name(&p->key, EA_SOURCE_SNI, p->tls.name_len);
 	ea_observe(&p->key);
-	flow_attribute(f, dest_get(&p->key), p->tls.facts);
+	if (!f->dest_id)
+		flow_attribute(f, dest_get(&p->key), p->tls.facts);
 }
 
 /* Bytes within a ClientHello. Returns 1 when the flow is decided. */
@@ -193,6 +196,30 @@ static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struc
 	return 1;
 }
 
+/* Bytes before a ClientHello, if one comes. Returns 1 when the flow is decided; EA_PHASE_TLS: the hello began, and
+ * the packet's cursor stands behind its beginning. */
+static __always_inline int flow_prelude(struct ea_flow *f, struct ea_parse *p,
+					struct ea_packet *pkt)
+{
+	enum ea_verdict v = ea_prelude_feed(&p->prelude, &pkt->bytes, pkt->cursor);
+
+	if (v == EA_MORE)
+		return 0;
+	if (v == EA_DONE) {
+		prelude_hand_over(&p->prelude, &p->tls);
+		pkt->cursor = p->prelude.c;
+		f->phase = EA_PHASE_TLS;
+		return 0;
+	}
+	f->phase = EA_PHASE_DECIDED;
+	if (v == EA_NO_NAME)
+		ea_count(EA_COUNT_TLS_UNNAMED);
+	else
+		ea_count(EA_COUNT_TCP);
+	flow_attribute_ip(f, p, v == EA_NO_NAME ? EA_PROTO_TLS : EA_PROTO_TCP, 0);
+	return 1;
+}
+
 /* First payload byte: which reader, if any. TLS: RFC 8446 section 5.1; else a method's first letter. */
 static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
 {
@@ -200,13 +227,13 @@ static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
 
 	if (ea_load(&pkt->bytes, pkt->cursor.off, &byte, 1)) {
 		ea_count(EA_COUNT_LOAD_FAILED);
-		return EA_PHASE_DECIDED;
+		return EA_PHASE_PRELUDE;
 	}
 	if (byte == EA_TLS_HANDSHAKE)
 		return EA_PHASE_TLS;
 	if (http_is_token(byte) || byte == '\r' || byte == '\n')
 		return EA_PHASE_HTTP;
-	return EA_PHASE_DECIDED;
+	return EA_PHASE_PRELUDE;
 }
 
 /* Count an end. Bytes have been added before. */

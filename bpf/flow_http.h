@@ -141,13 +141,35 @@ static long http_request_round(__u32 i, void *ctx)
 	return h->verdict != EA_AGAIN;
 }
 
-/* Not understood any more: heads of requests are not looked for in what follows. */
+/*
+ * Not HTTP, or not any more. Before the first head it may be what stands before a ClientHello; behind a CONNECT it
+ * is the tunnel's content. Else no more requests are looked for.
+ */
+static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
+					  struct ea_packet *pkt)
+{
+	struct ea_http *h = &p->http.request;
+	int tunnel = f->dest_id && h->method == EA_METHOD_CONNECT;
+
+	if (f->dest_id && !tunnel) {
+		h->state = EA_HTTP_DEAD;
+		return;
+	}
+	pkt->cursor = h->c;
+	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
+	f->phase = tunnel ? EA_PHASE_TLS : EA_PHASE_PRELUDE;
+	if (tunnel)
+		__builtin_memset(&p->tls, 0, sizeof(p->tls));
+	else
+		__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
+}
+
+/* Too long, or broken: heads of requests are not looked for in what follows. */
 static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, enum ea_verdict v)
 {
-	ea_count(v == EA_NOT_MINE ? EA_COUNT_NOT_HTTP
-		 : v == EA_BUDGET ? EA_COUNT_BUDGET
-		 : v == EA_AGAIN  ? EA_COUNT_STEPS
-				  : EA_COUNT_MALFORMED);
+	ea_count(v == EA_BUDGET  ? EA_COUNT_BUDGET
+		 : v == EA_AGAIN ? EA_COUNT_STEPS
+				 : EA_COUNT_MALFORMED);
 	p->http.request.state = EA_HTTP_DEAD;
 	if (f->dest_id)
 		return;
@@ -155,7 +177,7 @@ static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, 
 	f->phase = EA_PHASE_DECIDED;
 }
 
-/* Payload the pod sends on an HTTP connection. Returns 1 when the flow turned out not to be one. */
+/* Payload the pod sends on an HTTP connection. Returns 1 when the flow is decided; it may also change its phase. */
 static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse *p,
 					     struct ea_packet *pkt)
 {
@@ -171,10 +193,14 @@ static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse 
 
 	http_begin_packet(h, pkt);
 	ea_repeat(EA_HTTP_ROUNDS, http_request_round, &run);
-	if (h->verdict != EA_MORE)
-		http_give_up(f, p, h->verdict);
 	if (h->bytes >= EA_BYTES_REPORT)
 		http_report_request_bytes(h);
+	if (h->verdict == EA_NOT_MINE) {
+		ea_count(EA_COUNT_NOT_HTTP);
+		http_not_mine(f, p, pkt);
+	} else if (h->verdict != EA_MORE) {
+		http_give_up(f, p, h->verdict);
+	}
 	return f->phase == EA_PHASE_DECIDED;
 }
 
@@ -216,7 +242,8 @@ static __always_inline enum ea_verdict http_response_head(struct http_run *r)
 		s->last_ns = r->now;
 	__sync_fetch_and_add(&pair->popped, 1);
 	if (http_is_tunnel(code, method)) {
-		pair->request.state = EA_HTTP_DEAD;
+		if (code == 101)
+			pair->request.state = EA_HTTP_DEAD;
 		h->state = EA_HTTP_DEAD;
 		return EA_AGAIN;
 	}
@@ -320,25 +347,33 @@ static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse 
 		ea_count(EA_COUNT_SILENT);
 	else if (f->phase == EA_PHASE_HTTP)
 		ea_count(EA_COUNT_INCOMPLETE);
+	else if (f->phase == EA_PHASE_PRELUDE)
+		ea_count(EA_COUNT_TCP);
 	if (f->phase == EA_PHASE_TLS && p)
 		flow_tls_decide(f, p, p->tls.named ? EA_DONE : EA_MORE);
 	else
 		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 }
 
-/*
- * New payload of a flow whose phase says which reader it goes to. p may be NULL where it does not matter or there
- * is no memory. Returns 1 when the flow is decided.
- */
+/* New payload of a flow that is not decided. p may be NULL for want of memory. Returns 1 when the flow is decided. */
 static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
 {
-	if (f->phase == EA_PHASE_DECIDED || !p) {
-		ea_count(f->phase == EA_PHASE_DECIDED ? EA_COUNT_TCP : EA_COUNT_NO_PARSE_MEMORY);
+	if (!p) {
+		ea_count(EA_COUNT_NO_PARSE_MEMORY);
 		f->phase = EA_PHASE_DECIDED;
 		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 		return 1;
 	}
-	return f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : flow_http_request(f, p, pkt);
+	if (f->phase == EA_PHASE_OPEN) {
+		f->phase = flow_sniff(pkt);
+		p->prelude.first = f->phase == EA_PHASE_PRELUDE;
+	}
+	/* A reader may find that the rest of the packet is for the next one. */
+	if (f->phase == EA_PHASE_HTTP && flow_http_request(f, p, pkt))
+		return 1;
+	if (f->phase == EA_PHASE_PRELUDE && flow_prelude(f, p, pkt))
+		return 1;
+	return f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : 0;
 }
 
 #endif

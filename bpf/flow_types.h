@@ -8,12 +8,14 @@
 
 #include "egress.h"
 #include "http.h"
+#include "prelude.h"
 #include "tls.h"
 
 enum ea_phase {
 	EA_PHASE_OPEN,    /* no payload sent yet */
 	EA_PHASE_TLS,     /* within a ClientHello */
 	EA_PHASE_HTTP,    /* heads are read in both directions */
+	EA_PHASE_PRELUDE, /* something else, perhaps a ClientHello after it */
 	EA_PHASE_PROXY,   /* an accepted socket on the mesh's port: its cgroup is a sidecar's */
 	EA_PHASE_DECIDED, /* nothing is read any more */
 };
@@ -62,15 +64,17 @@ struct ea_http_pair {
 	__u32 first_byte;    /* time of the current answer's first byte, as ea_pending.time */
 };
 
-/* Needed while names are read. The key comes first: a name is copied into its host and may run into `spill`
- * while the verifier looks, never in fact. */
+/*
+ * Needed while names are read. The key comes first: a name is copied into its host and may run into `spill` while
+ * the verifier looks, never in fact. The readers do not share memory: egress may turn to the next one while
+ * ingress still reads answers on another CPU.
+ */
 struct ea_parse {
 	struct ea_dest_key key;
 	__u8 spill[EA_NAME_CHUNK];
-	union {
-		struct ea_tls tls;
-		struct ea_http_pair http;
-	};
+	struct ea_tls tls;
+	struct ea_prelude prelude;
+	struct ea_http_pair http;
 };
 
 #endif

@@ -17,6 +17,9 @@
 #define EA_HTTP_ROUNDS    (2 * EA_PRELUDE_MAX)
 #define EA_METHOD_LEN_MAX 32
 
+/* "PROXY": not a method but the header line of the PROXY protocol, version 1. What it announces comes behind it. */
+#define EA_HTTP_PROXY_WORD 0x50524f5859ULL
+
 enum ea_http_state {
 	/* request line */
 	EA_HTTP_METHOD,
@@ -547,14 +550,19 @@ static __always_inline enum ea_verdict http_body(struct ea_http *h)
 	return EA_AGAIN;
 }
 
-/* The target of a request, up to a space; a line that ends within it is no HTTP/1 request. */
+/* The target of a request, up to a space. A line that ends within it is no HTTP/1 request. */
 static __always_inline enum ea_verdict http_target(struct ea_http *h)
 {
 	__u32 from = h->c.off - h->window_off;
 	__u32 lf = http_find(h, from, '\n');
 
-	if (lf < h->window_len && lf < http_find(h, from, ' '))
-		return EA_NOT_MINE;
+	if (lf < h->window_len && lf < http_find(h, from, ' ')) {
+		if (h->word != EA_HTTP_PROXY_WORD)
+			return EA_NOT_MINE;
+		h->c.off = h->window_off + lf + 1;
+		http_reset(h);
+		return EA_AGAIN;
+	}
 	if (http_skip_past(h, ' ')) {
 		h->pos = 0;
 		h->state = EA_HTTP_VERSION;
@@ -578,6 +586,7 @@ static __always_inline enum ea_verdict http_skip_line(struct ea_http *h)
 static __always_inline enum ea_verdict http_move(struct ea_http *h, const struct ea_bytes *b,
 						 __u8 *host)
 {
+	enum ea_verdict v;
 	__u8 byte;
 
 	if (http_window(h, b))
@@ -596,7 +605,10 @@ static __always_inline enum ea_verdict http_move(struct ea_http *h, const struct
 		return EA_AGAIN;
 	}
 	h->c.off++;
-	return http_byte(h, host, byte);
+	v = http_byte(h, host, byte);
+	if (v == EA_NOT_MINE)
+		h->c.off--; /* whoever reads on begins with it */
+	return v;
 }
 
 static __always_inline int http_in_head(const struct ea_http *h)

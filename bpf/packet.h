@@ -25,6 +25,9 @@
 #include <endian.h>
 #include <string.h>
 #include <sys/cdefs.h>
+#ifndef __noinline
+#define __noinline __attribute__((noinline))
+#endif
 #define bpf_ntohs(v)       be16toh(v)
 #define bpf_htonl(v)       htobe32(v)
 #define bpf_ntohl(v)       be32toh(v)

@@ -17,10 +17,11 @@
 
 struct ea_prelude {
 	struct ea_cursor c; /* the packet at hand */
-	__u64 low;	    /* the last 8 bytes, and */
-	__u32 high;	    /* the 3 before them */
-	__u32 passed;	    /* bytes so far */
-	__u8 verdict;	    /* of the last step */
+	__u64 low;          /* the last 8 bytes, and */
+	__u32 high;         /* the 3 before them */
+	__u32 passed;       /* bytes so far */
+	__u8 first;         /* they are the connection's first */
+	__u8 verdict;       /* of the last step */
 };
 
 /*
@@ -33,9 +34,20 @@ static __always_inline int prelude_is_hello(const struct ea_prelude *p)
 
 	if ((p->high & 0xffff00) != 0x160300 || (p->high & 0xff) > 4)
 		return 0;
-	if (((p->low >> 32) & 0xffff) != 0x0100 || ((p->low >> 8) & 0xff) != 3 || (p->low & 0xff) > 4)
+	if (((p->low >> 32) & 0xffff) != 0x0100 || ((p->low >> 8) & 0xff) != 3 ||
+	    (p->low & 0xff) > 4)
 		return 0;
 	return record >= 6 && record <= EA_TLS_RECORD_MAX && message + 4 >= record && message >= 38;
+}
+
+/* A hello in SSL 2.0's form, RFC 5246 appendix E.2, in the connection's first five bytes. It cannot carry a name. */
+static __always_inline int prelude_is_ssl2(const struct ea_prelude *p)
+{
+	__u32 version = p->low & 0xffff;
+
+	if (!p->first || p->passed != 5 || !(p->low >> 39 & 1) || ((p->low >> 16) & 0xff) != 1)
+		return 0;
+	return version == 2 || (version >= 0x0300 && version <= 0x0304);
 }
 
 /* The reader's state as if it had read those eleven bytes itself. */
@@ -67,6 +79,8 @@ static __always_inline enum ea_verdict prelude_step(struct ea_prelude *p, const 
 	p->passed++;
 	p->high = p->high << 8 | p->low >> 56;
 	p->low = p->low << 8 | byte;
+	if (prelude_is_ssl2(p))
+		return EA_NO_NAME;
 	return prelude_is_hello(p) ? EA_DONE : EA_AGAIN;
 }
 
@@ -86,10 +100,10 @@ static long prelude_round(__u32 i, void *ctx)
 
 /*
  * Read the bytes at c as the next ones of a client's stream. EA_DONE: a hello began, p->c is behind its eleventh
- * byte; EA_NOT_MINE: none came in time.
+ * byte; EA_NO_NAME: it was one that has no names; EA_NOT_MINE: none came in time.
  */
-static __always_inline enum ea_verdict ea_prelude_feed(struct ea_prelude *p, const struct ea_bytes *b,
-						       struct ea_cursor c)
+static __always_inline enum ea_verdict ea_prelude_feed(struct ea_prelude *p,
+						       const struct ea_bytes *b, struct ea_cursor c)
 {
 	struct prelude_run run = {.bytes = b, .prelude = p};
 

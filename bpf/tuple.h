@@ -113,16 +113,30 @@ static __always_inline void tuple_close(struct ea_tuple_flow *t)
 	f->flags |= EA_FLOW_CLOSED;
 	if (!f->dest_id)
 		flow_decide_late(f, &t->parse);
-	if (f->phase == EA_PHASE_HTTP)
-		flow_http_close(&t->parse);
+	flow_http_close(&t->parse);
 	tuple_add_bytes(f, 0, 0);
 	flow_count_close(f);
+}
+
+/* Captures have holes: there the connection is read on from behind it, as if it had begun there. */
+static __always_inline int tuple_gap(struct ea_flow *f, struct ea_tuple_flow *t,
+				     struct ea_packet *pkt)
+{
+	flow_count_gap(f);
+	if (!ea_config.observe || f->phase == EA_PHASE_DECIDED)
+		return -1;
+	f->next = pkt->segment.seq + pkt->segment.len;
+	f->phase = EA_PHASE_OPEN;
+	f->dest_id = 0;
+	t->parse = tuple_zero.parse;
+	return 1;
 }
 
 static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet *pkt)
 {
 	struct ea_flow *f = &t->flow;
 	struct ea_http *h = &t->parse.http.request;
+	__u32 fresh;
 	int order;
 
 	if (!pkt->segment.syn && pkt->segment.ack_set) {
@@ -134,14 +148,13 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 	order = packet_in_order(pkt, &f->next,
 				f->phase == EA_PHASE_HTTP && http_in_body(h) ? &h->body : NULL);
 	if (order < 0)
-		flow_count_gap(f);
+		order = tuple_gap(f, t, pkt);
 	if (order <= 0)
 		return;
-	if (f->phase == EA_PHASE_OPEN)
-		f->phase = flow_sniff(pkt);
-	if (f->phase != EA_PHASE_DECIDED || !f->dest_id)
+	fresh = pkt->cursor.end - pkt->cursor.off;
+	if (f->phase != EA_PHASE_DECIDED)
 		flow_read(f, &t->parse, pkt);
-	tuple_add_bytes(f, pkt->cursor.end - pkt->cursor.off, 0);
+	tuple_add_bytes(f, fresh, 0);
 }
 
 static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_packet *pkt)

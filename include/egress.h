@@ -150,8 +150,9 @@ struct ea_workload {
 
 /* Records in the ring buffer ea_events; each begins with its type. */
 enum ea_event_type {
-	EA_EVENT_WORKLOAD = 1, /* struct ea_event: first destination of a cgroup: look its name up while it exists */
-	EA_EVENT_NAME,	       /* struct ea_name_event: only with ea_config.observe */
+	EA_EVENT_WORKLOAD =
+		1, /* struct ea_event: first destination of a cgroup: look its name up while it exists */
+	EA_EVENT_NAME, /* struct ea_name_event: only with ea_config.observe */
 };
 
 struct ea_event {
@@ -162,10 +163,10 @@ struct ea_event {
 
 /* A name was read, by the packet that is being processed. */
 struct ea_name_event {
-	__u32 type;	/* enum ea_event_type */
-	__u8 proto;	/* enum ea_proto */
-	__u8 source;	/* enum ea_source */
-	__u16 host_len; /* 0: longer than EA_HOST_MAX */
+	__u32 type;             /* enum ea_event_type */
+	__u8 proto;             /* enum ea_proto */
+	__u8 source;            /* enum ea_source */
+	__u16 host_len;         /* 0: longer than EA_HOST_MAX */
 	__u8 host[EA_HOST_BUF]; /* as struct ea_dest_key */
 };
 

@@ -22,6 +22,8 @@
 
 /* Entries kept for the remainders of cgroups beyond max_destinations: one per protocol. */
 #define REMAINDERS_MAX (16384 * EA_PROTO_MAX)
+/* Flows of captures at a time; more than the feeder keeps. */
+#define TUPLES_MAX 262144
 /* Destinations (host, port, protocol) the kernel keeps per cgroup, for each host a workload may have. */
 #define DESTS_PER_HOST 8
 
@@ -162,6 +164,13 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 
 	bpf_program__set_autoload(a->skel->progs.ea_packets, o->packets);
 	bpf_map__set_autocreate(a->skel->maps.ea_tuples, o->packets);
+	a->skel->rodata->ea_config.observe = o->observe;
+	if (o->observe) {
+		/* Flows are ended by whoever feeds the packets: none is to be evicted before. */
+		bpf_map__set_type(a->skel->maps.ea_tuples, BPF_MAP_TYPE_HASH);
+		bpf_map__set_map_flags(a->skel->maps.ea_tuples, BPF_F_NO_PREALLOC);
+		bpf_map__set_max_entries(a->skel->maps.ea_tuples, TUPLES_MAX);
+	}
 	a->skel->rodata->ea_config.max_dests = o->max_destinations;
 	a->skel->rodata->ea_config.max_dests_per_workload =
 		(uint32_t)MIN((uint64_t)o->max_hosts_per_workload * DESTS_PER_HOST, UINT32_MAX);
@@ -380,8 +389,9 @@ void bpf_agent_close(struct bpf_agent *a)
 int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (__u32)size);
+	int r = bpf_prog_test_run_opts(bpf_program__fd(a->skel->progs.ea_packets), &opts);
 
-	return bpf_prog_test_run_opts(bpf_program__fd(a->skel->progs.ea_packets), &opts);
+	return r ? r : opts.retval ? BPF_PACKET_DECIDED : 0;
 }
 
 int bpf_agent_event_fd(const struct bpf_agent *a)

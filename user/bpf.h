@@ -20,6 +20,7 @@ struct bpf_options {
 	uint32_t max_hosts_per_workload;
 	uint16_t mesh_port;
 	bool packets; /* load ea_packets as well, for packets without sockets */
+	bool observe; /* and have it tell of each name, by EA_EVENT_NAME */
 };
 
 struct bpf_agent;
@@ -35,13 +36,15 @@ void bpf_agent_close(struct bpf_agent *a); /* pinned maps and links stay */
 
 /*
  * Push one Ethernet frame through ea_packets (needs options.packets), as if it had been captured. -errno if the
- * kernel did not run it.
+ * kernel did not run it; with options.observe BPF_PACKET_DECIDED if no more names will come of its flow, else 0.
  */
+#define BPF_PACKET_DECIDED 1
 int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size);
 
 /* Messages of libbpf and the verifier go to this callback (level: 0 warn, 1 info, 2 debug). */
 void bpf_set_log(void (*print)(int level, const char *text));
 
+/* Records that are longer than struct ea_event begin as one does; see enum ea_event_type. */
 /* fd of the event ring buffer for epoll; bpf_agent_events() calls back once per event. */
 int bpf_agent_event_fd(const struct bpf_agent *a);
 int bpf_agent_events(struct bpf_agent *a, void (*each)(const struct ea_event *e, void *data),

@@ -12,6 +12,7 @@
 extern const struct command run_command;
 extern const struct command dump_command;
 extern const struct command generate_command;
+extern const struct command replay_command;
 extern const struct command check_command;
 
 #endif

@@ -33,7 +33,8 @@ static const struct command version_command = {
 int main(int argc, char **argv)
 {
 	static const struct command *const commands[] = {
-		&run_command, &dump_command, &generate_command, &check_command, &version_command,
+		&run_command,    &dump_command,  &generate_command,
+		&replay_command, &check_command, &version_command,
 	};
 
 	return opt_dispatch(commands, ARRAY_SIZE(commands), argc, argv);

@@ -223,8 +223,7 @@ static const struct http_case http_cases[] = {
 	{"absolute-form wins over Host",
 	 "GET http://User@G.example:81/p HTTP/1.1" CRLF "Host: other.example" CRLF CRLF,
 	 "HTTP/1.1 302 Found" CRLF "Content-Length: 0" CRLF CRLF, "GET g.example 302"},
-	{"CONNECT",
-	 "CONNECT h.example:443 HTTP/1.1" CRLF "Host: h.example:443" CRLF CRLF "\x16\x03\x01",
+	{"CONNECT", "CONNECT h.example:443 HTTP/1.1" CRLF "Host: h.example:443" CRLF CRLF,
 	 "HTTP/1.1 200 Connection established" CRLF CRLF "\x16\x03\x03", "CONNECT h.example 200"},
 	{"upgrade ends the reading",
 	 "GET /ws HTTP/1.1" CRLF "Host: i.example" CRLF "Upgrade: websocket" CRLF CRLF

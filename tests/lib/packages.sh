@@ -10,7 +10,7 @@
 set -euo pipefail
 
 build=(make gcc libc6-dev linux-libc-dev pkg-config git clang llvm bpftool libbpf-dev libelf-dev
-	zlib1g-dev libcjson-dev libmicrohttpd-dev libcurl4-openssl-dev libyaml-dev)
+	zlib1g-dev libcjson-dev libmicrohttpd-dev libcurl4-openssl-dev libyaml-dev libpcap-dev)
 stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-linux procps
 	mount)
 tests=(libcmocka-dev clang-format clang-tidy shellcheck ethtool python3 python3-yaml

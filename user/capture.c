@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <pcap/pcap.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "capture.h"
+#include "util.h"
+
+/* Link types that libpcap of some versions has no name for. */
+#ifndef DLT_LINUX_SLL2
+#define DLT_LINUX_SLL2 276
+#endif
+
+#define VLAN_TAGS_MAX 8
+
+#define TYPE_IPV4 0x0800
+#define TYPE_IPV6 0x86dd
+
+struct capture {
+	pcap_t *pcap;
+	int link;
+	uint64_t packets, skipped;
+};
+
+int capture_open(const char *path, struct capture **ret, char **ret_why)
+{
+	char error[PCAP_ERRBUF_SIZE] = "";
+	struct capture *c = calloc(1, sizeof(*c));
+
+	*ret_why = NULL;
+	if (!c)
+		return -ENOMEM;
+	c->pcap = pcap_open_offline(path, error);
+	if (!c->pcap) {
+		*ret_why = strdup(error);
+		free(c);
+		return -EINVAL;
+	}
+	c->link = pcap_datalink(c->pcap);
+	*ret = c;
+	return 0;
+}
+
+void capture_close(struct capture *c)
+{
+	if (!c)
+		return;
+	pcap_close(c->pcap);
+	free(c);
+}
+
+void capture_counts(const struct capture *c, uint64_t *ret_packets, uint64_t *ret_skipped)
+{
+	*ret_packets = c->packets;
+	*ret_skipped = c->skipped;
+}
+
+static unsigned int be16(const uint8_t *p)
+{
+	return (unsigned int)p[0] << 8 | p[1];
+}
+
+static bool is_vlan(unsigned int type)
+{
+	return type == 0x8100 || type == 0x88a8 || type == 0x9100 || type == 0x9200;
+}
+
+/* Over VLAN tags to the network header; `at` is behind the type. Returns its offset, 0 if it is not IP. */
+static size_t over_tags(const uint8_t *data, size_t size, unsigned int type, size_t at)
+{
+	for (int i = 0; i < VLAN_TAGS_MAX && is_vlan(type) && at + 4 <= size; i++) {
+		type = be16(data + at + 2);
+		at += 4;
+	}
+	return type == TYPE_IPV4 || type == TYPE_IPV6 ? at : 0;
+}
+
+/* Offset of the network header, 0 if there is none that is IP; raw IP is the caller's. */
+static size_t network_offset(int link, const uint8_t *data, size_t size)
+{
+	switch (link) {
+	case DLT_EN10MB:
+		return size >= 14 ? over_tags(data, size, be16(data + 12), 14) : 0;
+	case DLT_LINUX_SLL:
+		return size >= 16 ? over_tags(data, size, be16(data + 14), 16) : 0;
+	case DLT_LINUX_SLL2:
+		return size >= 20 ? over_tags(data, size, be16(data), 20) : 0;
+	case DLT_NULL:
+	case DLT_LOOP:
+		return 4; /* the family's number differs from system to system: the IP version says it */
+	}
+	return 0;
+}
+
+static bool is_raw(int link)
+{
+	/* 12 and 14 stand in files for what DLT_RAW is on some systems. */
+	return link == DLT_RAW || link == 12 || link == 14 || link == 101 || link == DLT_IPV4 ||
+	       link == DLT_IPV6;
+}
+
+/* 1 if the packet is IP. */
+static int unwrap(const struct capture *c, const uint8_t *data, size_t size,
+		  struct capture_packet *ret)
+{
+	size_t at = is_raw(c->link) ? 0 : network_offset(c->link, data, size);
+
+	if (at >= size || (at == 0 && !is_raw(c->link)))
+		return 0;
+	if (data[at] >> 4 != 4 && data[at] >> 4 != 6)
+		return 0;
+	*ret = (struct capture_packet){.number = c->packets, .data = data + at, .size = size - at};
+	return 1;
+}
+
+int capture_next(struct capture *c, struct capture_packet *ret, char **ret_why)
+{
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	int r;
+
+	while ((r = pcap_next_ex(c->pcap, &header, &data)) == 1) {
+		c->packets++;
+		if (unwrap(c, data, header->caplen, ret))
+			return 1;
+		c->skipped++;
+	}
+	if (r == PCAP_ERROR_BREAK)
+		return 0;
+	*ret_why = strdup(pcap_geterr(c->pcap));
+	return -EIO;
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * egress-agent replay: a capture through the classifier.
+ *
+ * Owns: the frames an engine is fed with, and the output. Captured segments are put in order (stream.c), wrapped into
+ * plain Ethernet frames and pushed through the engine, which sees each connection as its sender's own hook would.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "capture.h"
+#include "commands.h"
+#include "engine.h"
+#include "log.h"
+#include "model.h"
+#include "stream.h"
+#include "util.h"
+
+enum { OUTPUT_TSV, OUTPUT_JSON, OUTPUT_TABLE };
+enum { USE_AUTO, USE_BPF, USE_NATIVE };
+
+struct replay_options {
+	int output;
+	int engine;
+};
+
+#define ADDRESS_TEXT_MAX 46
+#define HEADERS_MAX      74 /* Ethernet, IPv6, TCP */
+
+struct replay {
+	const struct replay_options *options;
+	struct engine *engine;
+	struct streams *streams;
+	int error;                          /* the first one; nothing more is pushed */
+	const struct stream_end *from, *to; /* of the frame being pushed */
+	uint64_t frame, names;
+};
+
+static void put16(uint8_t *p, unsigned int v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v & 0xffff);
+}
+
+static bool is_ipv4(const struct stream_end *e)
+{
+	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+	return memcmp(e->ip, prefix, sizeof(prefix)) == 0;
+}
+
+static size_t put_ip(uint8_t *p, const struct stream_end *from, const struct stream_end *to,
+		     size_t tcp)
+{
+	put16(p - 2, is_ipv4(from) ? 0x0800 : 0x86dd);
+	if (is_ipv4(from)) {
+		p[0] = 0x45;
+		put16(p + 2, (unsigned int)(20 + tcp));
+		p[9] = 6;
+		memcpy(p + 12, from->ip + 12, 4);
+		memcpy(p + 16, to->ip + 12, 4);
+		return 20;
+	}
+	p[0] = 0x60;
+	put16(p + 4, (unsigned int)tcp);
+	p[6] = 6;
+	memcpy(p + 8, from->ip, 16);
+	memcpy(p + 24, to->ip, 16);
+	return 40;
+}
+
+enum { FLAG_SYN = 2, FLAG_RST = 4, FLAG_ACK = 16 };
+
+/* True if no more of this direction is wanted. */
+static bool push(struct replay *r, uint8_t flags, uint32_t seq, const uint8_t *data, size_t size)
+{
+	uint8_t frame[ENGINE_FRAME_MAX] = {0};
+	bool decided = false;
+	size_t at = 14;
+	int e;
+
+	if (r->error)
+		return true;
+	at += put_ip(frame + at, r->from, r->to, 20 + size);
+	put16(frame + at, r->from->port);
+	put16(frame + at + 2, r->to->port);
+	put32(frame + at + 4, seq);
+	frame[at + 12] = 5 << 4;
+	frame[at + 13] = flags;
+	at += 20;
+	if (size)
+		memcpy(frame + at, data, size);
+	e = engine_push(r->engine, frame, at + size, &decided);
+	if (e < 0)
+		r->error = e;
+	return decided || e < 0;
+}
+
+static bool on_stream(enum stream_event event, const struct stream_end *from,
+		      const struct stream_end *to, uint32_t seq, const uint8_t *data, size_t size,
+		      uint64_t frame, void *ctx)
+{
+	struct replay *r = ctx;
+	bool decided = false;
+
+	r->from = from;
+	r->to = to;
+	r->frame = frame;
+	switch (event) {
+	case STREAM_BEGIN:
+		push(r, FLAG_SYN, seq - 1, NULL, 0);
+		break;
+	case STREAM_END:
+		push(r, FLAG_RST, seq, NULL, 0);
+		break;
+	case STREAM_DATA:
+		for (size_t n; size && !decided; data += n, size -= n, seq += (uint32_t)n) {
+			n = MIN(size, ENGINE_FRAME_MAX - HEADERS_MAX);
+			decided = push(r, FLAG_ACK, seq, data, n);
+		}
+	}
+	return decided;
+}
+
+/* Printable ASCII as it is, the rest as \xHH. out has room for 4 times the name. */
+static void name_escape(const struct ea_name_event *e, char *out)
+{
+	for (size_t i = 0; i < e->host_len; i++) {
+		unsigned char c = e->host[i];
+
+		if (c > 0x20 && c < 0x7f && c != '\\')
+			*out++ = (char)c;
+		else
+			out += sprintf(out, "\\x%02x", c);
+	}
+	*out = 0;
+}
+
+static const char *protocol_word(const struct ea_name_event *e)
+{
+	return e->proto == EA_PROTO_TLS ? "tls" : "http";
+}
+
+static void print_json(const struct replay *r, const struct ea_name_event *e, const char *src,
+		       const char *dst, const char *name)
+{
+	printf("%s\n{\"protocol\": \"%s\", \"source\": \"%s\", \"sourcePort\": %u, "
+	       "\"destination\": \"%s\", "
+	       "\"destinationPort\": %u, \"name\": \"",
+	       r->names ? "," : "", protocol_word(e), src, r->from->port, dst, r->to->port);
+	for (; *name; name++)
+		printf(*name == '"' || *name == '\\' ? "\\%c" : "%c", *name);
+	printf("\", \"frame\": %" PRIu64 "}", r->frame);
+}
+
+static void on_name(const struct ea_name_event *e, void *ctx)
+{
+	char src[ADDRESS_TEXT_MAX], dst[ADDRESS_TEXT_MAX], name[4 * EA_HOST_BUF + 1];
+	struct replay *r = ctx;
+
+	if (e->source == EA_SOURCE_IP || !e->host_len)
+		return;
+	name_escape(e, name);
+	address_format(r->from->ip, src, sizeof(src));
+	address_format(r->to->ip, dst, sizeof(dst));
+	if (r->options->output == OUTPUT_JSON)
+		print_json(r, e, src, dst, name);
+	else if (r->options->output == OUTPUT_TABLE)
+		printf("%-5s %-39s %5u  %-39s %5u  %8" PRIu64 "  %s\n", protocol_word(e), src,
+		       r->from->port, dst, r->to->port, r->frame, name);
+	else
+		printf("%s\t%s\t%u\t%s\t%u\t%s\t%" PRIu64 "\n", protocol_word(e), src,
+		       r->from->port, dst, r->to->port, name, r->frame);
+	r->names++;
+}
+
+static int open_engine(struct replay *r)
+{
+	_cleanup_free_ char *why = NULL;
+	bool native = r->options->engine == USE_NATIVE ||
+		      (r->options->engine == USE_AUTO && geteuid() != 0);
+	int e = engine_open(native ? ENGINE_NATIVE : ENGINE_BPF, on_name, r, &r->engine, &why);
+
+	if (!e)
+		return 0;
+	return log_fail("replay: the programs cannot be loaded: %s; use --engine native, or see "
+			"'egress-agent check'",
+			why ? why : strerror(-e));
+}
+
+static int read_all(struct replay *r, struct capture *c, const char *path)
+{
+	_cleanup_free_ char *why = NULL;
+	struct capture_packet p;
+	int e;
+
+	while ((e = capture_next(c, &p, &why)) == 1 && !r->error) {
+		int x = streams_packet(r->streams, p.data, p.size, p.number);
+
+		if (x)
+			r->error = x;
+	}
+	streams_finish(r->streams);
+	if (r->error)
+		return log_fail("replay: %s: pushing packets failed: %s; try --engine native", path,
+				strerror(-r->error));
+	if (e < 0)
+		return log_fail("replay: %s: %s; what came before it is printed", path,
+				why ? why : strerror(-e));
+	return EXIT_DONE;
+}
+
+static void print_head(const struct replay *r)
+{
+	if (r->options->output == OUTPUT_TABLE)
+		printf("PROTO %-39s  PORT  %-39s  PORT     FRAME  NAME\n", "SOURCE", "DESTINATION");
+	else if (r->options->output == OUTPUT_JSON)
+		printf("{\"apiVersion\": \"egress-agent/v1\", \"kind\": \"NameList\", \"names\": "
+		       "[");
+}
+
+static int replay_capture(struct replay *r, struct capture *c, const char *path)
+{
+	int status = open_engine(r);
+
+	if (status)
+		return status;
+	if (streams_new(on_stream, r, &r->streams))
+		return log_fail("replay: out of memory; try a smaller capture");
+	print_head(r);
+	status = read_all(r, c, path);
+	if (r->options->output == OUTPUT_JSON)
+		printf("%s]}\n", r->names ? "\n" : "");
+	return status;
+}
+
+static int replay_run(void *options, char **operands, int n_operands)
+{
+	struct replay r = {.options = options};
+	_cleanup_free_ char *why = NULL;
+	uint64_t packets, skipped;
+	struct capture *c;
+	int status;
+
+	if (n_operands != 1) {
+		log_fail("replay: no capture file named; see 'egress-agent replay --help'");
+		return EXIT_USAGE;
+	}
+	if (capture_open(operands[0], &c, &why))
+		return log_fail("replay: %s: %s; a pcap or pcapng file is needed", operands[0],
+				why ? why : "out of memory");
+	status = replay_capture(&r, c, operands[0]);
+	capture_counts(c, &packets, &skipped);
+	if (skipped)
+		log_note("replay: %" PRIu64 " of %" PRIu64
+			 " packets are not IP on a link type that is read, and were skipped",
+			 skipped, packets);
+	streams_free(r.streams);
+	engine_close(r.engine);
+	capture_close(c);
+	return status;
+}
+
+static const char *const outputs[] = {"tsv", "json", "table", NULL};
+static const char *const engines[] = {"auto", "bpf", "native", NULL};
+
+static const struct opt replay_opts[] = {
+	{.name = "output",
+	 .short_name = 'o',
+	 .type = OPT_CHOICE,
+	 .offset = offsetof(struct replay_options, output),
+	 .help = "what to print: one line per name seen",
+	 .def = "tsv",
+	 .choices = outputs},
+	{.name = "engine",
+	 .type = OPT_CHOICE,
+	 .offset = offsetof(struct replay_options, engine),
+	 .help = "the programs in the kernel, or the same source compiled natively; auto: bpf for "
+		 "root",
+	 .def = "auto",
+	 .choices = engines},
+};
+
+const struct command replay_command = {
+	.name = "replay",
+	.summary = "push a capture file through the same classifier and print what it found",
+	.usage = "[OPTION]... FILE",
+	.example = "egress-agent replay -o tsv capture.pcap",
+	.opts = replay_opts,
+	.n_opts = ARRAY_SIZE(replay_opts),
+	.max_operands = 1,
+	.run = replay_run,
+	.options_size = sizeof(struct replay_options),
+};
