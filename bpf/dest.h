@@ -152,16 +152,16 @@ static __always_inline __u32 dest_insert(const struct ea_dest_key *key, struct e
 
 	if (!d.id)
 		return 0;
-	__sync_fetch_and_add(&w->dests, 1);
+	__sync_fetch_and_add(&w->dests[key->internal & 1], 1);
 	if (!bpf_map_update_elem(&ea_dests, key, &d, BPF_NOEXIST))
 		return d.id;
-	__sync_fetch_and_add(&w->dests, -1);
+	__sync_fetch_and_add(&w->dests[key->internal & 1], -1);
 	id_return();
 	found = bpf_map_lookup_elem(&ea_dests, key);
 	return found ? found->id : 0;
 }
 
-/* The remainder of the key's cgroup. */
+/* The remainder of the key's cgroup and scope. */
 static __always_inline __u32 dest_fold(struct ea_dest_key *key, struct ea_workload *w)
 {
 	struct ea_dest *d;
@@ -192,7 +192,7 @@ static __noinline __u32 dest_get(struct ea_dest_key *key)
 	if (d)
 		return d->id;
 	w = workload_get(key->cgroup_id);
-	if (!w || w->dests >= ea_config.max_dests_per_workload)
+	if (!w || w->dests[key->internal & 1] >= ea_config.max_dests_per_workload)
 		return dest_fold(key, w);
 	id = dest_insert(key, w, ea_config.max_dests);
 	return id ? id : dest_fold(key, w);

@@ -19,6 +19,9 @@
 
 #define PASS 1
 
+/* A connection that speaks neither TLS nor HTTP, and could still turn to TLS, is shown as what it is after this. */
+#define EA_PATIENCE_NS 2000000000ULL
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* base: where the network header starts. Negative if it is not TCP, or malformed below it. */
@@ -55,14 +58,16 @@ static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 		bpf_sk_storage_delete(&ea_parses, sk);
 }
 
-static __always_inline __u64 *egress_passable(struct bpf_sock *sk, struct ea_flow *f)
+/* What is new in the packet: on an HTTP connection bytes of a body may be missing. */
+static __always_inline int egress_in_order(struct bpf_sock *sk, struct ea_flow *f,
+					   struct ea_packet *pkt)
 {
-	struct ea_parse *p;
+	struct ea_parse *p = NULL;
 
-	if (f->phase != EA_PHASE_HTTP)
-		return NULL;
-	p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
-	return p && http_in_body(&p->http.request) ? &p->http.request.body : NULL;
+	if (f->phase == EA_PHASE_HTTP)
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	return p ? http_in_order(&p->http.request, &f->next, pkt) :
+		   packet_in_order(pkt, &f->next, NULL);
 }
 
 static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *sk,
@@ -75,7 +80,7 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		ea_count(EA_COUNT_LOAD_FAILED);
 		return;
 	}
-	if (f->phase == EA_PHASE_PROXY) {
+	if (f->flags & EA_FLOW_PROXY) {
 		proxy_mark(skb, f);
 		return;
 	}
@@ -85,7 +90,7 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		flow_first(f, &pkt.segment);
 	if (!pkt.segment.len)
 		return;
-	order = packet_in_order(&pkt, &f->next, egress_passable(sk, f));
+	order = egress_in_order(sk, f, &pkt);
 	if (order < 0)
 		flow_count_gap(f);
 	if (order > 0)
@@ -170,6 +175,14 @@ static __always_inline struct ea_flow *sockops_flow_new(struct bpf_sock_ops *ctx
 	return f;
 }
 
+static __always_inline int addr_is_internal(const __u8 addr[16])
+{
+	struct ea_range key = {.bits = 128};
+
+	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
+	return bpf_map_lookup_elem(&ea_internal, &key) != NULL;
+}
+
 static __always_inline void sockops_connect(struct bpf_sock_ops *ctx)
 {
 	struct ea_flow *f = sockops_flow_new(ctx);
@@ -182,6 +195,8 @@ static __always_inline void sockops_connect(struct bpf_sock_ops *ctx)
 	if (tp)
 		f->cgroup_id = sock_cgroup_id(tp);
 	sockops_remote(ctx, f);
+	if (addr_is_internal(f->addr))
+		f->flags |= EA_FLOW_INTERNAL;
 	ea_count(EA_COUNT_FLOWS);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
@@ -194,18 +209,46 @@ static __always_inline void sockops_established(struct bpf_sock_ops *ctx)
 	if (!f)
 		return;
 	f->flags |= EA_FLOW_ESTABLISHED;
+	f->start_ns = bpf_ktime_get_ns();
 	flow_count_open(f);
 }
 
+/* Is the local end a loopback address? That is where Istio's REDIRECT sends to. */
+static __always_inline int sockops_on_loopback(struct bpf_sock_ops *ctx)
+{
+	__u32 ip4 = ctx->local_ip4, a = ctx->local_ip6[0], b = ctx->local_ip6[1],
+	      c = ctx->local_ip6[2], d = ctx->local_ip6[3];
+
+	ea_barrier(ip4);
+	ea_barrier(a);
+	ea_barrier(b);
+	ea_barrier(c);
+	ea_barrier(d);
+	if (ctx->family == 2 /* AF_INET */)
+		return ip4 == bpf_htonl(0x7f000001);
+	if (a || b)
+		return 0;
+	return c ? c == bpf_htonl(0xffff) && d == bpf_htonl(0x7f000001) : d == bpf_htonl(1);
+}
+
+/*
+ * A connection was accepted. On the mesh's port it tells that its owner is a sidecar; only over loopback, or
+ * anybody outside could make one of a pod. A flow that exists connected to a socket that connected to it.
+ */
 static __always_inline void sockops_accepted(struct bpf_sock_ops *ctx)
 {
-	struct ea_flow *f;
+	struct bpf_sock *sk = ctx->sk;
+	struct ea_flow *f = sk ? bpf_sk_storage_get(&ea_flows, sk, NULL, 0) : NULL;
 
-	if (ctx->local_port != ea_config.mesh_port)
+	if (f && !(f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))) {
+		sockops_established(ctx);
+		return;
+	}
+	if (ctx->local_port != ea_config.mesh_port || !sockops_on_loopback(ctx))
 		return;
 	f = sockops_flow_new(ctx);
 	if (f)
-		f->phase = EA_PHASE_PROXY;
+		f->flags = EA_FLOW_PROXY;
 }
 
 static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
@@ -230,7 +273,7 @@ static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
 	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
 		return;
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
-	if (!f || f->flags & EA_FLOW_CLOSED)
+	if (!f || f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))
 		return;
 	f->flags |= EA_FLOW_CLOSED;
 	sockops_close(sk, f);
@@ -269,7 +312,11 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 
-	if (!f || !sk || !f->dest_id || f->flags & EA_FLOW_CLOSED)
+	if (!f || !sk || f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))
+		return 0;
+	if (f->phase == EA_PHASE_PRELUDE && bpf_ktime_get_ns() - f->start_ns > EA_PATIENCE_NS)
+		flow_attribute_bare(f, EA_PROTO_TCP);
+	if (!f->dest_id)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
 	if (tp)

@@ -52,6 +52,7 @@ static __always_inline void flow_key(const struct ea_flow *f, struct ea_dest_key
 	key->cgroup_id = f->cgroup_id;
 	key->port = f->port;
 	key->proto = proto;
+	key->internal = !!(f->flags & EA_FLOW_INTERNAL);
 	key->pad = 0;
 }
 
@@ -73,6 +74,7 @@ static __always_inline void flow_key_name(struct ea_dest_key *key, __u8 source, 
 		len = 0;
 		__builtin_memset(key->host, 0, sizeof(key->host));
 	}
+	ea_name_pad(key->host, len);
 	key->source = source;
 	key->host_len = len;
 }
@@ -97,7 +99,9 @@ static __noinline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
 {
 	struct ea_stats *s;
 
-	f->dest_id = id;
+	/* The reader of live sockets may have been first, for want of patience. */
+	if (__sync_val_compare_and_swap(&f->dest_id, 0, id) != 0)
+		return;
 	addrs_touch(id, f->addr, bpf_ktime_get_ns());
 	s = stats_get(id);
 	if (s)

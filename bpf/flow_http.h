@@ -21,6 +21,7 @@ struct http_run {
 	struct ea_parse *parse;
 	__u64 now;
 	__u32 ack; /* of the packet that carries the request */
+	__u32 has_ack;
 };
 
 static __always_inline void http_begin_packet(struct ea_http *h, const struct ea_packet *pkt)
@@ -30,24 +31,34 @@ static __always_inline void http_begin_packet(struct ea_http *h, const struct ea
 	h->verdict = EA_AGAIN;
 }
 
-static __always_inline void http_report_request_bytes(struct ea_http *h)
+/* What was read of a message so far, for its destination; kept while that is not known. */
+static __always_inline void http_report_bytes(struct ea_http *h)
 {
 	struct ea_stats *s = h->bytes && h->dest_id ? stats_get(h->dest_id) : NULL;
 
-	if (s)
+	if (s && h->flags & EA_HTTP_RESPONSE)
+		__sync_fetch_and_add(&s->response_bytes, h->bytes);
+	else if (s)
 		__sync_fetch_and_add(&s->request_bytes, h->bytes);
 	if (h->dest_id)
 		h->bytes = 0;
 }
 
-static __always_inline void http_report_response_bytes(struct ea_http *h)
+/* Nothing of this direction is looked at any more; its bytes are still counted. */
+static __always_inline void http_stop(struct ea_http *h)
 {
-	struct ea_stats *s = h->bytes && h->dest_id ? stats_get(h->dest_id) : NULL;
+	h->state = EA_HTTP_DEAD;
+	h->body = ~0ULL;
+}
 
-	if (s)
-		__sync_fetch_and_add(&s->response_bytes, h->bytes);
-	if (h->dest_id)
-		h->bytes = 0;
+/* What is new in the packet; bytes of a body that are missing are passed over, and counted. */
+static __always_inline int http_in_order(struct ea_http *h, __u32 *next, struct ea_packet *pkt)
+{
+	__u64 before = h->body;
+	int order = packet_in_order(pkt, next, http_in_body(h) ? &h->body : NULL);
+
+	h->bytes += before - h->body;
+	return order;
 }
 
 /* The destination a complete head names. */
@@ -70,20 +81,25 @@ static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
 	return id;
 }
 
+enum { HTTP_RESYNC_AT = 1, HTTP_RESYNC_FIRST = 2 };
+
 /*
  * Have ingress read answers from `seq` on if it did not see all before, or stopped understanding them. Called for
- * each request before it is pushed; an earlier call may still wait to be obeyed.
+ * each request before it is pushed; an earlier call may still wait to be obeyed. Without an ACK (a request within
+ * the SYN) answers begin with the first byte received.
  */
-static __always_inline void http_resync(struct ea_http_pair *pair, __u32 seq)
+static __always_inline void http_resync(struct ea_http_pair *pair, __u32 seq, int has_ack)
 {
 	__u32 known = pair->resync ? pair->resync_next : pair->next;
 	int lost = pair->response.state == EA_HTTP_DEAD && !pair->resync;
 
+	if (pair->resync == HTTP_RESYNC_FIRST)
+		return;
 	if (pair->pushed && !lost && (__s32)(seq - known) <= 0)
 		return;
 	pair->resync_next = seq;
 	pair->resync_popped = pair->pushed;
-	__sync_lock_test_and_set(&pair->resync, 1);
+	__sync_lock_test_and_set(&pair->resync, has_ack ? HTTP_RESYNC_AT : HTTP_RESYNC_FIRST);
 }
 
 /* Remember a request until its answer. Too many: answers are not paired on this connection any more. */
@@ -91,9 +107,11 @@ static __always_inline void http_push(struct ea_http_pair *pair, __u32 id, __u64
 {
 	__u32 at = pair->pushed & (EA_PIPELINE_MAX - 1);
 
+	if (pair->blind)
+		return;
 	if (pair->pushed - pair->popped >= EA_PIPELINE_MAX) {
 		ea_count(EA_COUNT_PIPELINE);
-		pair->request.state = EA_HTTP_DEAD;
+		pair->blind = 1;
 		return;
 	}
 	pair->pending[at] = (struct ea_pending){.dest_id = id, .time = now >> EA_TIME_SHIFT};
@@ -117,8 +135,11 @@ static __always_inline void http_request_head(struct http_run *r)
 		__sync_fetch_and_or(&s->facts, r->flow->facts);
 		s->last_ns = r->now;
 	}
+	/* The connection's first destination got its address with the connection. */
+	if (id != pair->request.dest_id && id != r->flow->dest_id)
+		addrs_touch(id, r->flow->addr, r->now);
 	pair->request.dest_id = id;
-	http_resync(pair, r->ack);
+	http_resync(pair, r->ack, r->has_ack);
 	http_push(pair, id, r->now);
 }
 
@@ -131,10 +152,10 @@ static long http_request_round(__u32 i, void *ctx)
 	h->verdict = http_step(h, r->bytes, r->parse->key.host);
 	if (h->verdict == EA_DONE) {
 		http_request_head(r);
-		h->verdict = h->state == EA_HTTP_DEAD ? EA_MORE : http_begin_body(h);
+		h->verdict = http_begin_body(h);
 	}
 	if (h->verdict == EA_END) {
-		http_report_request_bytes(h);
+		http_report_bytes(h);
 		http_reset(h);
 		h->verdict = EA_AGAIN;
 	}
@@ -152,7 +173,7 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 	int tunnel = f->dest_id && h->method == EA_METHOD_CONNECT;
 
 	if (f->dest_id && !tunnel) {
-		h->state = EA_HTTP_DEAD;
+		http_stop(h);
 		return;
 	}
 	pkt->cursor = h->c;
@@ -170,7 +191,7 @@ static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, 
 	ea_count(v == EA_BUDGET  ? EA_COUNT_BUDGET
 		 : v == EA_AGAIN ? EA_COUNT_STEPS
 				 : EA_COUNT_MALFORMED);
-	p->http.request.state = EA_HTTP_DEAD;
+	http_stop(&p->http.request);
 	if (f->dest_id)
 		return;
 	flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
@@ -187,6 +208,7 @@ static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse 
 		.parse = p,
 		.now = bpf_ktime_get_ns(),
 		.ack = pkt->segment.ack,
+		.has_ack = pkt->segment.ack_set,
 	};
 
 	struct ea_http *h = &p->http.request;
@@ -194,7 +216,7 @@ static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse 
 	http_begin_packet(h, pkt);
 	ea_repeat(EA_HTTP_ROUNDS, http_request_round, &run);
 	if (h->bytes >= EA_BYTES_REPORT)
-		http_report_request_bytes(h);
+		http_report_bytes(h);
 	if (h->verdict == EA_NOT_MINE) {
 		ea_count(EA_COUNT_NOT_HTTP);
 		http_not_mine(f, p, pkt);
@@ -212,6 +234,7 @@ static __always_inline enum ea_verdict http_answer_body(struct ea_http *h, __u32
 	if (h->flags & (EA_HTTP_CHUNKED | EA_HTTP_LENGTH))
 		return http_begin_body(h);
 	h->state = EA_HTTP_UNTIL_CLOSE;
+	h->body = ~0ULL;
 	return EA_AGAIN;
 }
 
@@ -229,22 +252,25 @@ static __always_inline enum ea_verdict http_response_head(struct http_run *r)
 	struct ea_pending *pending = &pair->pending[at];
 	__u8 method = pair->method[at];
 	struct ea_stats *s;
+	__s32 waited;
 
 	if (pair->popped == pair->pushed)
 		return EA_MALFORMED; /* an answer to nothing that was seen */
 	h->dest_id = pending->dest_id;
 	if (code < 200 && code != 101)
 		return EA_END;
+	/* An early answer may begin before its request's head is complete. */
+	waited = (__s32)(pair->first_byte - pending->time);
 	requests_add(pending->dest_id, code, method,
-		     (__u64)(pair->first_byte - pending->time) << EA_TIME_SHIFT);
+		     waited > 0 ? (__u64)waited << EA_TIME_SHIFT : 0);
 	s = stats_get(pending->dest_id);
 	if (s)
 		s->last_ns = r->now;
 	__sync_fetch_and_add(&pair->popped, 1);
 	if (http_is_tunnel(code, method)) {
 		if (code == 101)
-			pair->request.state = EA_HTTP_DEAD;
-		h->state = EA_HTTP_DEAD;
+			http_stop(&pair->request);
+		http_stop(h);
 		return EA_AGAIN;
 	}
 	return http_answer_body(h, code, method);
@@ -263,7 +289,7 @@ static long http_response_round(__u32 i, void *ctx)
 	if (h->verdict == EA_DONE)
 		h->verdict = http_response_head(r);
 	if (h->verdict == EA_END) {
-		http_report_response_bytes(h);
+		http_report_bytes(h);
 		http_reset(h);
 		h->verdict = EA_AGAIN;
 	}
@@ -271,14 +297,14 @@ static long http_response_round(__u32 i, void *ctx)
 }
 
 /* Start anew where egress said; requests before that one stay without an answer. */
-static __always_inline void http_obey_resync(struct ea_http_pair *pair)
+static __always_inline void http_obey_resync(struct ea_http_pair *pair, __u32 seq)
 {
 	if (!pair->resync)
 		return;
 	if (pair->popped != pair->resync_popped)
 		ea_count(EA_COUNT_RESPONSE_LOST);
 	pair->popped = pair->resync_popped;
-	pair->next = pair->resync_next;
+	pair->next = pair->resync == HTTP_RESYNC_FIRST ? seq : pair->resync_next;
 	pair->response.flags = EA_HTTP_RESPONSE;
 	http_reset(&pair->response);
 	/* Last: until then egress goes by what it asked for. */
@@ -296,17 +322,19 @@ static __always_inline void http_read_response(struct ea_flow *f, struct ea_pars
 		.now = bpf_ktime_get_ns(),
 	};
 
-	http_obey_resync(&p->http);
-	if (packet_in_order(pkt, &p->http.next, http_in_body(h) ? &h->body : NULL) <= 0)
+	http_obey_resync(&p->http, pkt->segment.seq + pkt->segment.syn);
+	if (p->http.blind && h->state != EA_HTTP_DEAD)
+		http_stop(h);
+	if (http_in_order(h, &p->http.next, pkt) <= 0)
 		return;
 	http_begin_packet(h, pkt);
 	ea_repeat(EA_HTTP_ROUNDS, http_response_round, &run);
 	if (h->verdict != EA_MORE) {
 		ea_count(EA_COUNT_RESPONSE_LOST);
-		h->state = EA_HTTP_DEAD;
+		http_stop(h);
 	}
 	if (h->bytes >= EA_BYTES_REPORT)
-		http_report_response_bytes(h);
+		http_report_bytes(h);
 }
 
 /* Payload the pod receives on an HTTP connection. */
@@ -321,14 +349,16 @@ static __always_inline void flow_http_response(struct ea_flow *f, struct ea_pars
 	__sync_lock_test_and_set(&p->http.busy, 0);
 }
 
-/* The connection is over: what waits will not be answered any more. */
+/* The connection is over: what waits will not be answered any more, unless an answer is being read right now. */
 static __always_inline void flow_http_close(struct ea_parse *p)
 {
 	struct ea_http_pair *pair = &p->http;
 
-	http_report_request_bytes(&pair->request);
-	http_report_response_bytes(&pair->response);
-	for (int i = 0; i < EA_PIPELINE_MAX; i++) {
+	http_report_bytes(&pair->request);
+	if (__sync_lock_test_and_set(&pair->busy, 1))
+		return;
+	http_report_bytes(&pair->response);
+	for (int i = 0; i < EA_PIPELINE_MAX && !pair->blind; i++) {
 		__u32 at = pair->popped & (EA_PIPELINE_MAX - 1);
 
 		if (pair->popped == pair->pushed)

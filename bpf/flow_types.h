@@ -16,7 +16,6 @@ enum ea_phase {
 	EA_PHASE_TLS,     /* within a ClientHello */
 	EA_PHASE_HTTP,    /* heads are read in both directions */
 	EA_PHASE_PRELUDE, /* something else, perhaps a ClientHello after it */
-	EA_PHASE_PROXY,   /* an accepted socket on the mesh's port: its cgroup is a sidecar's */
 	EA_PHASE_DECIDED, /* nothing is read any more */
 };
 
@@ -26,11 +25,14 @@ enum ea_flow_flag {
 	EA_FLOW_CLOSED = 1 << 2,
 	EA_FLOW_GAP = 1 << 3,   /* a gap was counted */
 	EA_FLOW_FIRST = 1 << 4, /* the first packet was seen */
+	EA_FLOW_PROXY = 1 << 5, /* accepted on the mesh's port: tells of its owner, is no egress */
+	EA_FLOW_INTERNAL = 1 << 6,
 };
 
 /* Every followed socket carries this for its life: keep it small. */
 struct ea_flow {
 	__u64 cgroup_id;
+	__u64 start_ns; /* established */
 	__u64 sent, received; /* bytes already added to the destination; only grow */
 	__u32 dest_id;        /* 0: not decided */
 	__u32 facts;          /* enum ea_fact of the path (redirected or direct) */
@@ -57,6 +59,7 @@ struct ea_http_pair {
 	__u32 pushed,
 		popped; /* requests and answers so far: egress counts the one, ingress the other */
 	__u32 next;     /* sequence number of the answer's next byte in order */
+	__u32 blind; /* too many requests at once: answers are not paired any more */
 	__u32 resync;   /* egress asks ingress to start anew, at: */
 	__u32 resync_next;   /*   this sequence number */
 	__u32 resync_popped; /*   and this request */

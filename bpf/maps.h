@@ -52,10 +52,19 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, struct ea_workload);
 } ea_workloads SEC(".maps");
+
+/* Address ranges that are internal. The agent writes them at its start, programs read. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct ea_range);
+	__type(value, __u32);
+} ea_internal SEC(".maps");
 
 /* The data plane's health. Programs add, the agent reads. */
 struct {

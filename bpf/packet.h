@@ -240,4 +240,19 @@ static __always_inline __u32 ea_name_finish(__u8 *host, __u32 len)
 	return len;
 }
 
+/*
+ * Zero what stands behind a name of len bytes: userinfo that turned out to be none of it. len is below
+ * EA_HOST_BUF. In words, as the first byte is the lowest one (see the check at the top of http.h).
+ */
+static __always_inline void ea_name_pad(__u8 *host, __u32 len)
+{
+	__u64 *words = (__u64 *)host;
+	__s64 last = len / 8 & (EA_HOST_BUF / 8 - 1);
+
+	words[last] &= (1ULL << (len % 8 * 8)) - 1;
+	/* All ones up to the last word, else nothing; a branch would double the verifier's work at each word. */
+	for (__s64 i = 1; i < EA_HOST_BUF / 8; i++)
+		words[i] &= (__u64)((i - last - 1) >> 63);
+}
+
 #endif

@@ -71,11 +71,12 @@ static __always_inline __u64 sock_received(struct tcp_sock *tp)
 /*
  * Add what was sent and received since the last time. The old value is taken before the new one is read, and
  * replaced only if nobody else did: the reader of live sockets may race the socket's end, and each byte must be
- * added once. A lost race is no loss, the winner was as fresh.
+ * added once. A lost race is no loss, the winner was as fresh. Read without the socket's lock, the kernel's numbers
+ * may for a moment be lower than before: nothing is ever taken back.
  */
 static __always_inline __u64 flow_take(__u64 *counted, __u64 old, __u64 now)
 {
-	if (now == old || __sync_val_compare_and_swap(counted, old, now) != old)
+	if ((__s64)(now - old) <= 0 || __sync_val_compare_and_swap(counted, old, now) != old)
 		return 0;
 	return now - old;
 }

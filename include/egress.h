@@ -72,7 +72,8 @@ struct ea_dest_key {
 	__u8 proto;      /* enum ea_proto */
 	__u8 source;     /* enum ea_source */
 	__u16 host_len;
-	__u16 pad;
+	__u8 internal; /* 1: the address is within ea_internal; a host may be reached both ways */
+	__u8 pad;
 	__u8 host[EA_HOST_BUF];
 };
 
@@ -144,8 +145,15 @@ enum ea_workload_flag {
 
 /* Value of ea_workloads, keyed by cgroup id. */
 struct ea_workload {
-	__u32 dests; /* destinations created for this cgroup */
-	__u32 flags; /* enum ea_workload_flag */
+	__u32 dests[2]; /* destinations created for this cgroup: external, internal */
+	__u32 flags;    /* enum ea_workload_flag */
+	__u32 pad;
+};
+
+/* Key of ea_internal, a longest-prefix-match trie of the address ranges that are not egress. The value is unused. */
+struct ea_range {
+	__u32 bits;    /* of addr, 0..128; an IPv4 range has 96 more than it is written with */
+	__u8 addr[16]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
 };
 
 /* Records in the ring buffer ea_events; each begins with its type. */

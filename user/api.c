@@ -89,10 +89,13 @@ static int api_check(struct api *a, const struct http_request *req, const char *
 		     struct http_reply *ret)
 {
 	const char *unknown = known ? req->unknown_param(req, known) : NULL;
+	const char *repeated = known ? req->repeated_param(req) : NULL;
 	const char *why = a->observer.not_ready(a->observer.data);
 
 	if (unknown)
 		return http_reply_error(ret, 400, "unknown parameter '%s'", unknown);
+	if (repeated)
+		return http_reply_error(ret, 400, "parameter '%s' stands there twice", repeated);
 	if (why)
 		return http_reply_error(ret, 503, "not ready: %s", why);
 	return 1;
@@ -173,7 +176,8 @@ static int page_metrics(const struct http_request *req, void *data, struct http_
 
 static const char *destinations_params(const struct http_request *req, struct selection *s)
 {
-	const char *bad = NULL;
+	enum sort_key sort; /* for people: the order of the JSON is part of its contract */
+	const char *bad;
 
 	*s = SELECTION_DEFAULT;
 	s->ns = req->param(req, "namespace");
@@ -184,12 +188,13 @@ static const char *destinations_params(const struct http_request *req, struct se
 		bad = PARSE_WORD(req, "registry", model_registry_parse, &s->registry);
 	if (!bad)
 		bad = PARSE_WORD(req, "scope", model_scope_parse, &s->scope);
+	if (!bad)
+		bad = PARSE_WORD(req, "sort", model_sort_parse, &sort);
 	return bad;
 }
 
 static int page_destinations(const struct http_request *req, void *data, struct http_reply *ret)
 {
-	/* sort is for people: the order of the JSON is part of its contract. */
 	static const char *const known[] = {"namespace", "workload", "host", "visibility",
 					    "registry",  "scope",    "sort", NULL};
 	const struct destination_list *list;
@@ -216,77 +221,39 @@ static int page_destinations(const struct http_request *req, void *data, struct 
 	return r;
 }
 
-/* The value's place among words (NULL-terminated), -EINVAL if it is none of them. */
-static int word_index(const char *word, const char *const *words)
+static const char *const config_known[] = {
+	"visibility",      "api-version",       "scope", "root-namespace",
+	"min-connections", "only-unregistered", "all",   "registry",
+	"namespace",       "workload",          "host",  NULL};
+
+/* The name of the first parameter with a wrong value, or NULL. */
+static const char *config_params(const struct http_request *req, struct istio_options *o,
+				 struct selection *s)
 {
-	for (int i = 0; words[i]; i++) {
-		if (strcmp(words[i], word) == 0)
-			return i;
+	for (size_t i = 0; config_known[i]; i++) {
+		const char *name = config_known[i], *value = req->param(req, name);
+
+		/* -ENOENT: a matter of the selection. */
+		if (value && istio_options_parse(o, name, value) == -EINVAL)
+			return name;
 	}
-	return -EINVAL;
+	s->ns = req->param(req, "namespace");
+	s->workload = req->param(req, "workload");
+	s->host = req->param(req, "host");
+	return PARSE_WORD(req, "registry", model_registry_parse, &s->registry);
 }
 
-static int parse_api_version(const char *word, bool *ret_v1beta1)
+/* On a command line the last of the two wins; which one is the last is not known here. */
+static bool config_contradicts(const struct http_request *req)
 {
-	int i = word_index(word, (const char *const[]){"v1", "v1beta1", NULL});
+	struct istio_options all = ISTIO_OPTIONS_DEFAULT, only = ISTIO_OPTIONS_DEFAULT;
+	const char *a = req->param(req, "all"), *o = req->param(req, "only-unregistered");
 
-	*ret_v1beta1 = i == 1;
-	return i;
-}
-
-static int parse_config_scope(const char *word, bool *ret_mesh)
-{
-	int i = word_index(word, (const char *const[]){"namespace", "mesh", NULL});
-
-	*ret_mesh = i == 1;
-	return i;
-}
-
-static int parse_all(const char *word, bool *ret_only_unregistered)
-{
-	int i = word_index(word, (const char *const[]){"true", "false", NULL});
-
-	*ret_only_unregistered = i == 1;
-	return i;
-}
-
-static int parse_count(const char *word, uint32_t *ret)
-{
-	unsigned long n = strtoul(word, NULL, 10);
-	size_t digits = strspn(word, "0123456789");
-
-	if (digits == 0 || digits > 10 || word[digits] != '\0' || n > UINT32_MAX)
-		return -EINVAL;
-	*ret = (uint32_t)n;
-	return 0;
-}
-
-/* A namespace is an RFC 1123 label. */
-static int parse_namespace(const char *word, const char **ret)
-{
-	size_t n = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789-");
-
-	if (n == 0 || n > 63 || word[n] != '\0' || word[0] == '-' || word[n - 1] == '-')
-		return -EINVAL;
-	*ret = word;
-	return 0;
-}
-
-static const char *config_params(const struct http_request *req, struct istio_options *o)
-{
-	const char *bad = PARSE_WORD(req, "visibility", model_visibility_parse, &o->visibility);
-
-	if (!bad)
-		bad = PARSE_WORD(req, "api-version", parse_api_version, &o->v1beta1);
-	if (!bad)
-		bad = PARSE_WORD(req, "scope", parse_config_scope, &o->mesh_scope);
-	if (!bad)
-		bad = PARSE_WORD(req, "root-namespace", parse_namespace, &o->root_namespace);
-	if (!bad)
-		bad = PARSE_WORD(req, "min-connections", parse_count, &o->min_connections);
-	if (!bad)
-		bad = PARSE_WORD(req, "all", parse_all, &o->only_unregistered);
-	return bad;
+	if (!a || !o)
+		return false;
+	istio_options_parse(&all, "all", a);
+	istio_options_parse(&only, "only-unregistered", o);
+	return all.only_unregistered != only.only_unregistered;
 }
 
 /*
@@ -337,27 +304,20 @@ static int config_reply(const struct destination_list *list, const struct select
 
 static int page_config(const struct http_request *req, void *data, struct http_reply *ret)
 {
-	static const char *const known[] = {
-		"visibility", "api-version", "scope",    "root-namespace", "min-connections",
-		"all",        "namespace",   "workload", "host",           NULL};
-	struct istio_options options = {.visibility = VISIBILITY_L4,
-					.root_namespace = "istio-system",
-					.min_connections = 1,
-					.only_unregistered = true};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
 	struct selection selection = SELECTION_DEFAULT;
 	const struct destination_list *list;
 	struct api *a = data;
 	const char *bad;
-	int r = api_check(a, req, known, ret);
+	int r = api_check(a, req, config_known, ret);
 
 	if (r <= 0)
 		return r;
-	bad = config_params(req, &options);
+	bad = config_params(req, &options, &selection);
 	if (bad)
 		return reply_bad_value(req, bad, ret);
-	selection.ns = req->param(req, "namespace");
-	selection.workload = req->param(req, "workload");
-	selection.host = req->param(req, "host");
+	if (config_contradicts(req))
+		return http_reply_error(ret, 400, "'all' contradicts 'only-unregistered'");
 	r = api_list(a, &list);
 	return r < 0 ? r : config_reply(list, &selection, &options, ret);
 }

@@ -2,6 +2,7 @@
 /* Load, pin or adopt, attach. Reading the maps is bpf_snapshot.c. */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,8 +21,8 @@
 #include "bpf_agent.h"
 #include "util.h"
 
-/* Entries kept for the remainders of cgroups beyond max_destinations: one per protocol. */
-#define REMAINDERS_MAX (16384 * EA_PROTO_MAX)
+/* Entries kept for the remainders of cgroups beyond max_destinations: one per protocol and scope. */
+#define REMAINDERS_MAX (8192 * EA_PROTO_MAX * 2)
 /* Flows of captures at a time; more than the feeder keeps. */
 #define TUPLES_MAX 262144
 /* Destinations (host, port, protocol) the kernel keeps per cgroup, for each host a workload may have. */
@@ -70,15 +71,17 @@ static int pin_path(const struct bpf_agent *a, const char *name, char path[PATH_
 /* The pin directory, on bpffs and ours alone: its lock is held as long as the fd is open. */
 static int pin_open(struct bpf_agent *a, const char *dir, char **ret_why)
 {
+	bool made = mkdir(dir, 0700) == 0;
 	struct statfs fs;
 
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	if (!made && errno != EEXIST)
 		return why(ret_why, -errno, "cannot create the pin directory %s: %s", dir,
 			   strerror(errno));
 	if (statfs(dir, &fs) < 0)
 		return why(ret_why, -errno, "%s: %s", dir, strerror(errno));
 	if (fs.f_type != BPF_FS_MAGIC) {
-		rmdir(dir); /* ours if empty; harmless if not */
+		if (made)
+			rmdir(dir);
 		return why(ret_why, -ENOENT, "%s is not on a bpf file system", dir);
 	}
 	a->pin_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -93,9 +96,10 @@ static int pin_open(struct bpf_agent *a, const char *dir, char **ret_why)
 /* Maps made by this version of the ABI, complete? */
 static bool pin_adoptable(const struct bpf_agent *a)
 {
+	struct bpf_map_info info = {};
+	__u32 zero = 0, size = sizeof(info);
 	struct ea_state state;
 	char path[PATH_MAX];
-	__u32 zero = 0;
 	int fd, r;
 
 	if (pin_path(a, "ea_state", path))
@@ -103,27 +107,30 @@ static bool pin_adoptable(const struct bpf_agent *a)
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return false;
-	r = bpf_map_lookup_elem(fd, &zero, &state);
+	r = bpf_obj_get_info_by_fd(fd, &info, &size);
+	if (!r && info.value_size == sizeof(state))
+		r = bpf_map_lookup_elem(fd, &zero, &state);
 	close(fd);
-	return !r && state.abi == EA_ABI;
+	return !r && info.value_size == sizeof(state) && state.abi == EA_ABI;
 }
 
-/* Pins of another ABI, or of a start that did not finish: nothing in them can be used. */
+/* Pins of another ABI, or of a start that did not finish: nothing in them can be used, whatever their names. */
 static void pin_clear(const struct bpf_agent *a)
 {
-	static const char *const links[] = {"link_ea_sockops", "link_ea_egress", "link_ea_ingress"};
-	struct bpf_map *map;
 	char path[PATH_MAX];
+	struct dirent *d;
+	DIR *dir = opendir(a->pin);
 
-	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
-		if (!pin_path(a, links[i], path))
-			unlink(path);
-	bpf_object__for_each_map(map, a->skel->obj) if (!pin_path(a, bpf_map__name(map), path))
-		unlink(path);
+	while (dir && (d = readdir(dir)))
+		if (strncmp(d->d_name, "ea_", 3) == 0 || strncmp(d->d_name, "link_ea_", 8) == 0)
+			if (!pin_path(a, d->d_name, path))
+				unlink(path);
+	if (dir)
+		closedir(dir);
 }
 
-/* A pinned map keeps the size it was made with, whatever the options say now. */
-static void pin_keep_size(struct bpf_map *map, const char *path)
+/* The maps whose size is an option: a pinned one keeps what it was made with, whatever the options say now. */
+static void pin_keep_size(struct bpf_agent *a, struct bpf_map *map, const char *path)
 {
 	struct bpf_map_info info = {};
 	__u32 size = sizeof(info);
@@ -131,9 +138,19 @@ static void pin_keep_size(struct bpf_map *map, const char *path)
 
 	if (fd < 0)
 		return;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &size))
+	if (!bpf_obj_get_info_by_fd(fd, &info, &size) && info.max_entries) {
 		bpf_map__set_max_entries(map, info.max_entries);
+		if (map == a->skel->maps.ea_dests && info.max_entries > REMAINDERS_MAX)
+			a->max_destinations =
+				MIN(a->max_destinations, info.max_entries - REMAINDERS_MAX);
+	}
 	close(fd);
+}
+
+static bool map_is_sized(const struct bpf_agent *a, const struct bpf_map *map)
+{
+	return map == a->skel->maps.ea_dests || map == a->skel->maps.ea_stats ||
+	       map == a->skel->maps.ea_requests || map == a->skel->maps.ea_addrs;
 }
 
 static int pin_maps(struct bpf_agent *a, bool adopt)
@@ -149,12 +166,13 @@ static int pin_maps(struct bpf_agent *a, bool adopt)
 		r = pin_path(a, bpf_map__name(map), path);
 		if (r)
 			return r;
-		if (adopt)
-			pin_keep_size(map, path);
+		if (adopt && map_is_sized(a, map))
+			pin_keep_size(a, map, path);
 		r = bpf_map__set_pin_path(map, path);
 		if (r)
 			return r;
 	}
+	a->skel->rodata->ea_config.max_dests = a->max_destinations;
 	return 0;
 }
 
@@ -162,6 +180,7 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 {
 	uint32_t entries = o->max_destinations + REMAINDERS_MAX;
 
+	a->max_destinations = o->max_destinations;
 	bpf_program__set_autoload(a->skel->progs.ea_packets, o->packets);
 	bpf_map__set_autocreate(a->skel->maps.ea_tuples, o->packets);
 	a->skel->rodata->ea_config.observe = o->observe;
@@ -176,9 +195,9 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 		(uint32_t)MIN((uint64_t)o->max_hosts_per_workload * DESTS_PER_HOST, UINT32_MAX);
 	a->skel->rodata->ea_config.mesh_port = o->mesh_port;
 	bpf_map__set_max_entries(a->skel->maps.ea_dests, entries);
-	bpf_map__set_max_entries(a->skel->maps.ea_stats, entries);
+	bpf_map__set_max_entries(a->skel->maps.ea_stats, entries + 1); /* and the overflow */
 	bpf_map__set_max_entries(a->skel->maps.ea_requests, entries);
-	bpf_map__set_max_entries(a->skel->maps.ea_addrs, MAX(o->max_destinations / 4, 1024u));
+	bpf_map__set_max_entries(a->skel->maps.ea_addrs, MAX(o->max_destinations, 1024u));
 }
 
 static int load(struct bpf_agent *a, char **ret_why)
@@ -213,19 +232,56 @@ static int state_init(struct bpf_agent *a)
 		.since_ns = clock_ns(CLOCK_MONOTONIC),
 		.since_unix_ns = clock_ns(CLOCK_REALTIME),
 	};
-	__u32 zero = 0;
+	_cleanup_free_ struct ea_stats *none = calloc((size_t)libbpf_num_possible_cpus(), sizeof(*none));
+	__u32 zero = 0, overflow = EA_DEST_OVERFLOW;
+	int r;
 
+	if (!none)
+		return -ENOMEM;
+	r = bpf_map_update_elem(bpf_map__fd(a->skel->maps.ea_stats), &overflow, none, BPF_ANY);
+	if (r)
+		return r;
 	return bpf_map_update_elem(bpf_map__fd(a->skel->maps.ea_state), &zero, &state, BPF_ANY);
 }
 
-/* Is the pinned link attached to this cgroup? */
-static bool link_is_on(const struct bpf_link *link, uint64_t cgroup_id)
+/* The ranges of this start, in place of those of the last. */
+static int write_internal(struct bpf_agent *a, const struct bpf_options *o)
+{
+	int fd = bpf_map__fd(a->skel->maps.ea_internal);
+	struct ea_range key;
+	__u32 value = 1;
+	int r = 0;
+
+	while (!bpf_map_get_next_key(fd, NULL, &key))
+		if (bpf_map_delete_elem(fd, &key))
+			break;
+	for (size_t i = 0; !r && i < o->n_internal; i++)
+		r = bpf_map_update_elem(fd, &o->internal[i], &value, BPF_ANY);
+	return r;
+}
+
+/* Id of the cgroup a link is attached to; 0 once that is gone. */
+static uint64_t link_cgroup(const struct bpf_link *link)
 {
 	struct bpf_link_info info = {};
 	__u32 size = sizeof(info);
 
-	return !bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) &&
-	       info.cgroup.cgroup_id == cgroup_id;
+	return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) ? 0 : info.cgroup.cgroup_id;
+}
+
+static int attach_new(struct bpf_program *prog, int cgroup_fd, const char *pin, struct bpf_link **ret)
+{
+	struct bpf_link *link = bpf_program__attach_cgroup(prog, cgroup_fd);
+	int r;
+
+	if (!link)
+		return -errno;
+	r = *pin ? bpf_link__pin(link, pin) : 0;
+	if (r)
+		bpf_link__destroy(link);
+	else
+		*ret = link;
+	return r;
 }
 
 /* Replace the program of the pinned link in place, or attach anew. The pin keeps it when the agent goes. */
@@ -234,37 +290,31 @@ static int attach_one(struct bpf_agent *a, struct bpf_program *prog, int cgroup_
 {
 	char name[64], path[PATH_MAX] = "";
 	struct bpf_link *link = NULL;
+	uint64_t on;
 	int r;
 
 	snprintf(name, sizeof(name), "link_%s", bpf_program__name(prog));
-	if (a->pin) {
-		r = pin_path(a, name, path);
-		if (r)
-			return r;
-		link = bpf_link__open(path);
-	}
-	if (link && link_is_on(link, cgroup_id)) {
-		r = bpf_link__update_program(link, prog);
-		if (!r)
-			*ret = link;
-		else
-			bpf_link__destroy(link);
+	r = a->pin ? pin_path(a, name, path) : 0;
+	if (r)
 		return r;
-	}
-	if (link) {
-		bpf_link__destroy(link);
-		unlink(path);
-	}
-	link = bpf_program__attach_cgroup(prog, cgroup_fd);
+	link = a->pin ? bpf_link__open(path) : NULL;
 	if (!link)
-		return -errno;
-	r = a->pin ? bpf_link__pin(link, path) : 0;
-	if (r) {
+		return attach_new(prog, cgroup_fd, path, ret);
+	on = link_cgroup(link);
+	if (on && on != cgroup_id) {
 		bpf_link__destroy(link);
-		return r;
+		return -EEXIST;
 	}
-	*ret = link;
-	return 0;
+	r = on ? bpf_link__update_program(link, prog) : 0;
+	if (on && !r) {
+		*ret = link;
+		return 0;
+	}
+	bpf_link__destroy(link);
+	if (r)
+		return r;
+	unlink(path); /* its cgroup is gone, and it with it */
+	return attach_new(prog, cgroup_fd, path, ret);
 }
 
 /* Packets first, then sockets: a flow must not begin before its first packet can be seen. */
@@ -281,6 +331,9 @@ static int attach(struct bpf_agent *a, const char *cgroup, char **ret_why)
 		r = attach_one(a, a->skel->progs.ea_egress, fd, st.st_ino, &a->links[1]);
 	if (!r)
 		r = attach_one(a, a->skel->progs.ea_sockops, fd, st.st_ino, &a->links[2]);
+	if (r == -EEXIST)
+		return why(ret_why, r, "the programs pinned in %s watch another cgroup than %s", a->pin,
+			   cgroup);
 	if (r == -EPERM)
 		return why(ret_why, r, "attaching to %s is not allowed", cgroup);
 	if (r)
@@ -343,6 +396,8 @@ static int agent_start(struct bpf_agent *a, const struct bpf_options *o, bool *r
 	if (r)
 		return r;
 	r = *ret_adopted ? 0 : state_init(a);
+	if (!r)
+		r = write_internal(a, o);
 	if (r)
 		return why(ret_why, r, "cannot initialise the maps: %s", strerror(-r));
 	r = open_readers(a, ret_why);
@@ -392,6 +447,16 @@ int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size)
 	int r = bpf_prog_test_run_opts(bpf_program__fd(a->skel->progs.ea_packets), &opts);
 
 	return r ? r : opts.retval ? BPF_PACKET_DECIDED : 0;
+}
+
+uint32_t bpf_agent_max_destinations(const struct bpf_agent *a)
+{
+	return a->max_destinations;
+}
+
+void bpf_agent_forget_workload(struct bpf_agent *a, uint64_t cgroup_id)
+{
+	bpf_map_delete_elem(bpf_map__fd(a->skel->maps.ea_workloads), &cgroup_id);
 }
 
 int bpf_agent_event_fd(const struct bpf_agent *a)

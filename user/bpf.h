@@ -19,6 +19,8 @@ struct bpf_options {
 	uint32_t max_destinations;
 	uint32_t max_hosts_per_workload;
 	uint16_t mesh_port;
+	const struct ea_range *internal; /* address ranges that are not egress */
+	size_t n_internal;
 	bool packets; /* load ea_packets as well, for packets without sockets */
 	bool observe; /* and have it tell of each name, by EA_EVENT_NAME */
 };
@@ -28,7 +30,8 @@ struct bpf_agent;
 /*
  * Open, load and attach. With pins of the same ABI the maps and links are adopted: programs are replaced in
  * place and no count is lost (*ret_adopted). *ret_why (owned, may be NULL) is a phrase for the user on failure:
- * -EPERM privilege, -EBUSY another agent holds the pins, -ENOTSUP kernel lacks something, -ENOENT pin path not bpffs.
+ * -EPERM privilege, -EBUSY another agent holds the pins, -EEXIST they are attached to another cgroup, -ENOTSUP kernel
+ * lacks something, -ENOENT pin path not bpffs.
  */
 int bpf_agent_open(const struct bpf_options *options, struct bpf_agent **ret, bool *ret_adopted,
 		   char **ret_why);
@@ -40,6 +43,15 @@ void bpf_agent_close(struct bpf_agent *a); /* pinned maps and links stay */
  */
 #define BPF_PACKET_DECIDED 1
 int bpf_agent_packet(struct bpf_agent *a, const void *frame, size_t size);
+
+/* Destinations the kernel keeps before it folds: the option, unless adopted maps are smaller. */
+uint32_t bpf_agent_max_destinations(const struct bpf_agent *a);
+
+/* cgroups the kernel tells apart; as ea_workloads in bpf/maps.h. */
+#define BPF_WORKLOADS_MAX 65536
+
+/* Forget a cgroup that is gone; what it counted stays. */
+void bpf_agent_forget_workload(struct bpf_agent *a, uint64_t cgroup_id);
 
 /* Messages of libbpf and the verifier go to this callback (level: 0 warn, 1 info, 2 debug). */
 void bpf_set_log(void (*print)(int level, const char *text));

@@ -8,6 +8,7 @@
 
 struct bpf_agent {
 	struct egress_bpf *skel;
+	uint32_t max_destinations;
 	char *pin;  /* NULL: nothing is pinned */
 	int pin_fd; /* holds the lock on the pin directory */
 	struct bpf_link *links[3];

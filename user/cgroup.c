@@ -483,3 +483,18 @@ const struct cgroup_name *cgroup_cache_get(struct cgroup_cache *c, uint64_t id)
 	use_as_newest(c, e);
 	return &e->name;
 }
+
+bool cgroup_cache_is_gone(struct cgroup_cache *c, uint64_t id)
+{
+	const struct cgroup_name *name = cgroup_cache_get(c, id);
+	_cleanup_free_ char *path = NULL;
+	struct stat st;
+
+	if (!name)
+		return false;
+	if (!*name->path)
+		return true;
+	if (asprintf(&path, "%.*s%s", (int)c->skip, c->root, name->path) < 0)
+		return false;
+	return stat(path, &st) < 0 ? errno == ENOENT : st.st_ino != id;
+}

@@ -55,4 +55,7 @@ int cgroup_name_from_path(const char *path, struct cgroup_name *ret);
 /* What a cgroup is called that nobody could look up while it existed. */
 int cgroup_name_gone(uint64_t id, struct cgroup_name *ret);
 
+/* Is the directory of this id known to be removed? */
+bool cgroup_cache_is_gone(struct cgroup_cache *c, uint64_t id);
+
 #endif

@@ -187,19 +187,20 @@ static int check_run(void *data, char **operands, int n_operands)
 		{"programs", check_load},
 	};
 	bool all = true;
+	int status = EXIT_DONE;
 
 	(void)operands;
 	(void)n_operands;
-	for (size_t i = 0; i < ARRAY_SIZE(questions); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(questions) && !status; i++) {
 		struct check_result result = {0};
 
 		questions[i].ask(data, &result);
 		printf("%-4s  %-12s  %s\n", result.ok ? "ok" : "FAIL", questions[i].name,
 		       result.text);
-		fflush(stdout);
+		status = opt_flush("check");
 		all = all && result.ok;
 	}
-	return all ? EXIT_DONE : EXIT_CANNOT;
+	return all ? status : EXIT_CANNOT;
 }
 
 static const struct opt check_opts[] = {

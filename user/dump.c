@@ -6,6 +6,7 @@
  * it ends. Must not know: the kernel, HTTP (client.c), JSON (json.c), columns (table.c).
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
@@ -150,6 +151,11 @@ static struct terminal terminal_look(void)
 	return t;
 }
 
+static bool output_is_data(const struct dump_options *o)
+{
+	return o->output == OUTPUT_JSON || o->output == OUTPUT_TSV;
+}
+
 static int dump_format(const struct dump_options *o, const struct terminal *t,
 		       const struct destination_list *list, char **ret_text, size_t *ret_size)
 {
@@ -164,7 +170,10 @@ static int dump_format(const struct dump_options *o, const struct terminal *t,
 	return table_from_list(list, &table, ret_text, ret_size);
 }
 
-/* Rows on stdout. max_rows: 0, or what is left of the screen; what does not fit is counted. */
+/*
+ * Rows on stdout. max_rows: 0, or what is left of the screen; what does not fit is counted, but in json and tsv,
+ * where every line means something to a program.
+ */
 static int dump_print(const struct dump_options *o, const struct terminal *t,
 		      struct destination_list *list, size_t max_rows)
 {
@@ -176,14 +185,15 @@ static int dump_print(const struct dump_options *o, const struct terminal *t,
 	if (o->output != OUTPUT_JSON)
 		destination_list_sort(list, (enum sort_key)o->sort);
 	view = *list;
-	if (max_rows && view.n > max_rows)
+	if (max_rows && view.n > max_rows && !output_is_data(o))
 		view.n = max_rows;
-	if (view.n || o->output == OUTPUT_JSON || o->output == OUTPUT_TSV) {
+	if (view.n || output_is_data(o)) {
 		r = dump_format(o, t, &view, &text, &size);
 		if (r < 0)
 			return log_fail("dump: cannot print %zu destinations: %s; select fewer",
 					list->n, strerror(-r));
-		fwrite(text, 1, size, stdout);
+		/* A failed write is found and reported by opt_flush(). */
+		(void)!fwrite(text, 1, size, stdout);
 	}
 	if (view.n < list->n)
 		printf("(%zu more)\n", list->n - view.n);
@@ -252,15 +262,17 @@ static int dump_once(const struct dump_options *o, const char *query)
 struct watch {
 	const struct dump_options *o;
 	const char *query;
-	sigset_t signals; /* that end it */
-	size_t blocks;    /* printed so far */
-	bool lost;        /* the agent did not answer the last time */
+	sigset_t signals;   /* that end it */
+	sigset_t unblocked; /* the mask without them */
+	size_t blocks;      /* printed so far */
+	bool lost;          /* the agent did not answer the last time */
 	bool said_empty;
 };
 
 /*
- * Only unblocked while waiting for the agent, when everything printed so far is flushed: nothing is
- * left to clean up, and an agent that hangs cannot hold the user for the whole time-out.
+ * Only unblocked while waiting, for the agent or for the next round, when everything printed so far
+ * is flushed: nothing is left to clean up, and an agent that hangs cannot hold the user for the
+ * whole time-out.
  */
 static void watch_end(int sig)
 {
@@ -275,26 +287,32 @@ static int watch_setup(struct watch *w)
 	sigemptyset(&w->signals);
 	sigaddset(&w->signals, SIGINT);
 	sigaddset(&w->signals, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &w->signals, NULL) < 0 || sigaction(SIGINT, &action, NULL) < 0 ||
-	    sigaction(SIGTERM, &action, NULL) < 0)
+	if (sigprocmask(SIG_BLOCK, &w->signals, &w->unblocked) < 0 ||
+	    sigaction(SIGINT, &action, NULL) < 0 || sigaction(SIGTERM, &action, NULL) < 0)
 		return log_fail("dump: cannot set up signals: %s; leave out --watch",
 				strerror(errno));
+	sigdelset(&w->unblocked, SIGINT);
+	sigdelset(&w->unblocked, SIGTERM);
 	return EXIT_DONE;
 }
 
-/* 1: a signal ended it. */
+/*
+ * A signal ends it all here. So does the reader's leaving, which must not wait for the next row: there may be none.
+ * No event is asked for, so that only an error or a hang-up wakes.
+ */
 static int watch_pause(const struct watch *w)
 {
 	struct timespec pause = {
 		.tv_sec = (time_t)(w->o->watch_ms / 1000),
 		.tv_nsec = (long)(w->o->watch_ms % 1000) * 1000000,
 	};
-	int sig;
+	struct pollfd reader = {.fd = STDOUT_FILENO};
+	int r;
 
 	do {
-		sig = sigtimedwait(&w->signals, NULL, &pause);
-	} while (sig < 0 && errno == EINTR); /* stopped and continued */
-	return sig > 0;
+		r = ppoll(&reader, 1, &pause, &w->unblocked);
+	} while (r < 0 && errno == EINTR); /* stopped and continued */
+	return r > 0 ? EXIT_CANNOT : EXIT_DONE;
 }
 
 /* One line when the agent goes and one when it is back. An exit status for what will not pass. */
@@ -328,14 +346,9 @@ static int watch_print(struct watch *w, struct destination_list *list)
 	if (list->n == 0 && (t.is_terminal || !w->said_empty))
 		say_nothing_there(w->o);
 	w->said_empty = list->n == 0;
-	status = dump_print(w->o, &t, list, w->o->output == OUTPUT_JSON ? 0 : max_rows);
+	status = dump_print(w->o, &t, list, max_rows);
 	w->blocks++;
-	errno = 0;
-	if (status == EXIT_DONE && (fflush(stdout) != 0 || ferror(stdout)))
-		return log_fail(
-			"dump: cannot write to standard output: %s; the output is not complete",
-			errno ? strerror(errno) : "write error");
-	return status;
+	return status ? status : opt_flush("dump");
 }
 
 static int watch_round(struct watch *w)
@@ -364,8 +377,8 @@ static int dump_watch(const struct dump_options *o, const char *query)
 
 	while (status == EXIT_DONE) {
 		status = watch_round(&w);
-		if (status == EXIT_DONE && watch_pause(&w))
-			break;
+		if (status == EXIT_DONE)
+			status = watch_pause(&w);
 	}
 	return status;
 }

@@ -73,30 +73,39 @@ static int read_file(const char *path, char **ret_text, size_t *ret_size)
 	return file ? read_all(file, ret_text, ret_size) : -errno;
 }
 
-/* Parse text and add it to list. name is where it came from, for the message. Returns an exit status. */
-static int add_text(const char *name, const char *text, size_t size, struct destination_list *list)
+/* name is where the text came from, for the message. Returns an exit status. */
+static int parse_text(const char *name, const char *text, size_t size, struct destination_list *ret)
 {
-	_cleanup_(destination_list_done) struct destination_list more = {0};
 	_cleanup_free_ char *why = NULL;
-	int r = json_to_list(text, size, &more, &why);
+	int r = json_to_list(text, size, ret, &why);
 
-	if (r) {
-		log_fail("generate: cannot use %s: %s; give what 'egress-agent dump -o json' "
-			 "printed",
-			 name, why ? why : strerror(-r));
-		return EXIT_CANNOT;
-	}
-	r = destination_list_merge(list, &more);
+	if (r)
+		return log_fail(
+			"generate: cannot use %s: %s; give what 'egress-agent dump -o json' "
+			"printed",
+			name, why ? why : strerror(-r));
+	return EXIT_DONE;
+}
+
+static int merge(const char *name, struct destination_list *list, struct destination_list *more)
+{
+	int r = destination_list_merge(list, more);
+
 	if (r)
 		return log_fail("generate: cannot merge %s: %s; give fewer lists at once", name,
 				strerror(-r));
 	return EXIT_DONE;
 }
 
-static int load_file(const char *path, struct destination_list *list)
+static const char *file_name(const char *path)
+{
+	return strcmp(path, "-") == 0 ? "standard input" : path;
+}
+
+static int load_file(const char *path, struct destination_list *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+	const char *name = file_name(path);
 	size_t size = 0;
 	int r = read_file(path, &text, &size);
 
@@ -104,14 +113,50 @@ static int load_file(const char *path, struct destination_list *list)
 		return log_fail("generate: cannot read %s: %s; give --from a saved "
 				"'egress-agent dump -o json'",
 				name, strerror(-r));
-	return add_text(name, text, size, list);
+	return parse_text(name, text, size, ret);
+}
+
+/* Yesterday's dump of a node says nothing that today's does not, if the agent ran all the time. */
+static void drop_superseded(const struct opt_list *names, struct destination_list *lists)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		size_t latest = destination_list_latest(lists, names->n, i);
+
+		if (latest == i)
+			continue;
+		log_note("generate: %s: left out: %s counts the same node (%s) from the same start "
+			 "on and is not older",
+			 file_name(names->items[i]), file_name(names->items[latest]),
+			 lists[i].node);
+		destination_list_done(&lists[i]);
+	}
+}
+
+static int load_files(const struct opt_list *names, struct destination_list *list)
+{
+	struct destination_list *lists = calloc(names->n, sizeof(*lists));
+	int status = EXIT_DONE;
+
+	if (!lists)
+		return log_fail("generate: out of memory; give fewer lists at once");
+	for (size_t i = 0; i < names->n && !status; i++)
+		status = load_file(names->items[i], &lists[i]);
+	if (!status)
+		drop_superseded(names, lists);
+	for (size_t i = 0; i < names->n && !status; i++)
+		status = merge(file_name(names->items[i]), list, &lists[i]);
+	for (size_t i = 0; i < names->n; i++)
+		destination_list_done(&lists[i]);
+	free(lists);
+	return status;
 }
 
 static int load_agent(const char *agent, struct destination_list *list)
 {
+	_cleanup_(destination_list_done) struct destination_list more = {0};
 	_cleanup_free_ char *text = NULL, *why = NULL;
 	size_t size = 0;
-	int r = client_get(agent, DESTINATIONS_PATH, &text, &size, &why);
+	int status, r = client_get(agent, DESTINATIONS_PATH, &text, &size, &why);
 
 	if (r == -EINVAL) {
 		log_fail("generate: --agent: '%s': %s; see 'egress-agent generate --help'", agent,
@@ -124,18 +169,13 @@ static int load_agent(const char *agent, struct destination_list *list)
 			"'egress-agent run', name it with --agent, or give a saved list with "
 			"--from",
 			agent, why ? why : strerror(-r));
-	return add_text(agent, text, size, list);
+	status = parse_text(agent, text, size, &more);
+	return status ? status : merge(agent, list, &more);
 }
 
 static int load(const struct generate_options *o, struct destination_list *list)
 {
-	int status = EXIT_DONE;
-
-	if (!o->from.n)
-		return load_agent(o->agent, list);
-	for (size_t i = 0; i < o->from.n && !status; i++)
-		status = load_file(o->from.items[i], list);
-	return status;
+	return o->from.n ? load_files(&o->from, list) : load_agent(o->agent, list);
 }
 
 /* Output into a directory */

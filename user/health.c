@@ -40,6 +40,7 @@ static const struct {
 };
 _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every counter");
 
+#define HOSTS_FOLDED      "egress_agent_hosts_folded"
 #define SNAPSHOTS         "egress_agent_snapshots"
 #define SNAPSHOT_FAILURES "egress_agent_snapshot_failures"
 #define SNAPSHOT_SECONDS  "egress_agent_snapshot_duration_seconds"
@@ -57,7 +58,9 @@ static const struct health_help help[] = {
 	{FLOWS, "Client connections by what their first bytes turned out to be."},
 	{UNPARSED,
 	 "Messages or connections given up on, by reason; their bytes are still counted."},
-	{FOLDED, "Connections or requests counted under host ~other for want of room."},
+	{FOLDED, "Connections or requests that the kernel counted under host ~other for want of room."},
+	{HOSTS_FOLDED, "Hosts without a line of their own, summed under ~other; of those folded in the "
+		       "kernel, their connections and requests."},
 	{LOST, "Connections, packets or counts lost in the kernel, by reason."},
 	{SNAPSHOTS, "Snapshots taken of the kernel's maps."},
 	{SNAPSHOT_FAILURES, "Snapshots that could not be taken."},
@@ -109,6 +112,7 @@ void health_fill(const struct health_input *in, struct health *ret)
 	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
 	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
 	add_counter(h, CPU_SECONDS, NULL, NULL, (uint64_t)in->usage.cpu_seconds);
+	add_gauge(h, HOSTS_FOLDED, NULL, NULL, (double)in->hosts_folded);
 	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
 	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);
 	for (size_t i = 0; i < in->n_maps; i++)

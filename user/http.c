@@ -151,6 +151,19 @@ static const char *request_unknown_param(const struct http_request *req, const c
 	return NULL;
 }
 
+static const char *request_repeated_param(const struct http_request *req)
+{
+	const struct http_params *p = req->priv;
+
+	for (size_t i = 0; i < p->n; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(p->names[i], p->names[k]) == 0)
+				return p->names[i];
+		}
+	}
+	return NULL;
+}
+
 static const char *request_header(const struct http_request *req, const char *name)
 {
 	const struct http_params *p = req->priv;
@@ -234,6 +247,7 @@ static int request_handle(struct http_server *s, struct MHD_Connection *connecti
 	struct http_request req = {.path = path,
 				   .param = request_param,
 				   .unknown_param = request_unknown_param,
+				   .repeated_param = request_repeated_param,
 				   .header = request_header,
 				   .priv = &params};
 	const struct http_route *route = route_find(s, path);

@@ -40,6 +40,8 @@ struct http_request {
 	const char *(*param)(const struct http_request *req, const char *name);
 	/* Name of the first parameter not in the NULL-terminated list, or NULL. */
 	const char *(*unknown_param)(const struct http_request *req, const char *const *known);
+	/* Name of the first parameter that stands there twice, or NULL. */
+	const char *(*repeated_param)(const struct http_request *req);
 	const char *(*header)(const struct http_request *req, const char *name);
 	void *priv;
 };

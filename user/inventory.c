@@ -13,8 +13,6 @@
 
 struct inventory {
 	char *node;
-	struct cidr *internal;
-	size_t n_internal;
 	uint32_t max_hosts;
 	struct cgroup_cache *cgroups;
 	void *hosts;  /* tsearch tree of struct host: those with a line of their own */
@@ -45,20 +43,20 @@ static int compare_keys(const void *x, const void *y)
 	return strcmp(*(char *const *)x, *(char *const *)y);
 }
 
-int cidr_parse(const char *text, struct cidr *ret)
+int range_parse(const char *text, struct ea_range *ret)
 {
 	char address[INET6_ADDRSTRLEN];
 	const char *slash = strchr(text, '/');
 	size_t len = slash ? (size_t)(slash - text) : strlen(text);
 	unsigned long bits, most;
-	struct cidr c;
+	struct ea_range range;
 	char *end;
 
 	if (len >= sizeof(address))
 		return -EINVAL;
 	memcpy(address, text, len);
 	address[len] = 0;
-	if (address_parse(address, c.ip))
+	if (address_parse(address, range.addr))
 		return -EINVAL;
 	most = strchr(address, ':') ? 128 : 32;
 	bits = most;
@@ -67,19 +65,9 @@ int cidr_parse(const char *text, struct cidr *ret)
 		if (slash[1] < '0' || slash[1] > '9' || *end || bits > most)
 			return -EINVAL;
 	}
-	c.bits = (uint8_t)(bits + 128 - most);
-	*ret = c;
+	range.bits = (uint32_t)(bits + 128 - most);
+	*ret = range;
 	return 0;
-}
-
-bool cidr_contains(const struct cidr *c, const uint8_t ip[16])
-{
-	size_t bytes = c->bits / 8, rest = c->bits % 8;
-	uint8_t mask = (uint8_t)(0xff00 >> rest);
-
-	if (memcmp(c->ip, ip, bytes) != 0)
-		return false;
-	return !rest || ((c->ip[bytes] ^ ip[bytes]) & mask) == 0;
 }
 
 int inventory_new(const struct inventory_options *options, struct cgroup_cache *cgroups,
@@ -90,15 +78,10 @@ int inventory_new(const struct inventory_options *options, struct cgroup_cache *
 	if (!inv)
 		return -ENOMEM;
 	inv->node = strdup(options->node);
-	inv->internal = calloc(MAX(options->n_internal, 1u), sizeof(*inv->internal));
-	if (!inv->node || !inv->internal) {
+	if (!inv->node) {
 		inventory_free(inv);
 		return -ENOMEM;
 	}
-	if (options->n_internal)
-		memcpy(inv->internal, options->internal,
-		       options->n_internal * sizeof(*inv->internal));
-	inv->n_internal = options->n_internal;
 	inv->max_hosts = options->max_hosts_per_workload;
 	inv->cgroups = cgroups;
 	*ret = inv;
@@ -117,7 +100,6 @@ void inventory_free(struct inventory *inv)
 		return;
 	tdestroy(inv->hosts, free_keyed);
 	tdestroy(inv->owners, free_keyed);
-	free(inv->internal);
 	free(inv->node);
 	free(inv);
 }
@@ -142,9 +124,10 @@ static void *keyed_get(void **tree, const char *key, size_t size)
 
 /*
  * Has this host a line of its own? Decided at its first sight and never taken back, or counters would jump.
- * 1 yes, 0 no, -ENOMEM.
+ * 1 yes, 0 no (*n_folded counts the hosts), -ENOMEM.
  */
-static int host_has_line(struct inventory *inv, const struct destination *d)
+static int host_has_line(struct inventory *inv, const struct destination *d, void **folded,
+			 uint64_t *n_folded)
 {
 	_cleanup_free_ char *owner_key = NULL, *host_key = NULL;
 	struct owner *owner;
@@ -160,8 +143,10 @@ static int host_has_line(struct inventory *inv, const struct destination *d)
 	owner = keyed_get(&inv->owners, owner_key, sizeof(*owner));
 	if (!owner)
 		return -ENOMEM;
-	if (owner->hosts >= inv->max_hosts)
-		return 0;
+	if (owner->hosts >= inv->max_hosts) {
+		*n_folded += !tfind(&host_key, folded, compare_keys);
+		return keyed_get(folded, host_key, sizeof(struct host)) ? 0 : -ENOMEM;
+	}
 	if (!keyed_get(&inv->hosts, host_key, sizeof(struct host)))
 		return -ENOMEM;
 	owner->hosts++;
@@ -261,6 +246,8 @@ struct pass {
 	struct inventory *inv;
 	const struct bpf_snapshot *s;
 	size_t request_at, address_at; /* both are sorted by id, as the destinations are */
+	void *folded; /* tsearch tree of struct host: those without a line */
+	void *meshed; /* tsearch tree of struct host: pods with a connection that a sidecar took */
 	void *tls;                     /* tsearch tree of struct tls_balance */
 };
 
@@ -289,19 +276,9 @@ static int requests_to(struct pass *p, uint32_t id, struct destination *d)
 	return r;
 }
 
-static bool is_internal(const struct inventory *inv, const uint8_t ip[16])
-{
-	for (size_t i = 0; i < inv->n_internal; i++)
-		if (cidr_contains(&inv->internal[i], ip))
-			return true;
-	return false;
-}
-
-/* Addresses, and with them the scope: internal if all of them are. */
 static void addresses_to(struct pass *p, uint32_t id, struct destination *d)
 {
 	const struct bpf_snapshot *s = p->s;
-	bool all_internal = true;
 
 	while (p->address_at < s->n_addresses && s->addresses[p->address_at].dest_id < id)
 		p->address_at++;
@@ -311,9 +288,7 @@ static void addresses_to(struct pass *p, uint32_t id, struct destination *d)
 		if (a->dest_id != id)
 			break;
 		destination_add_address(d, a->addr, unix_ms_of(s, a->last_ns));
-		all_internal = all_internal && is_internal(p->inv, a->addr);
 	}
-	d->internal = d->n_addresses && all_internal;
 }
 
 static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *row,
@@ -374,6 +349,7 @@ static int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct
 	d->protocol = protocol_of(&row->key);
 	facts_to(d, row->stats.facts);
 	stats_to(p->s, row, d);
+	d->internal = row->key.internal;
 	addresses_to(p, row->id, d);
 	r = requests_to(p, row->id, d);
 	if (r || d->protocol != PROTOCOL_HTTP || d->interception != INTERCEPTION_SIDECAR)
@@ -384,22 +360,17 @@ static int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct
 	return r;
 }
 
-static int row_limit(struct pass *p, struct destination *d, uint64_t *folded)
+/* No line of its own: its workload's and scope's sum. */
+static int row_fold(struct destination *d)
 {
-	int r = host_has_line(p->inv, d);
-
-	if (r)
-		return r < 0 ? r : 0;
-	*folded += d->opened + d->failed;
 	d->port = 0;
-	d->internal = false;
 	d->name_source = NAME_SOURCE_IP;
 	d->n_addresses = 0;
 	d->tls_origination = false;
 	return set_host(d, MODEL_HOST_OTHER);
 }
 
-static bool is_proxy(const struct bpf_snapshot *s, uint64_t cgroup_id)
+static bool is_flagged(const struct bpf_snapshot *s, uint64_t cgroup_id)
 {
 	size_t low = 0, high = s->n_workloads;
 
@@ -414,6 +385,36 @@ static bool is_proxy(const struct bpf_snapshot *s, uint64_t cgroup_id)
 			high = mid;
 	}
 	return false;
+}
+
+/*
+ * A sidecar's own legs are not shown: the application's are. A cgroup is believed to be one if its sockets answer on
+ * the mesh's port and another one of its pod had a connection redirected there; it cannot say so by itself.
+ */
+static bool is_sidecar(const struct pass *p, uint64_t cgroup_id)
+{
+	const struct cgroup_name *name;
+
+	if (!is_flagged(p->s, cgroup_id))
+		return false;
+	name = cgroup_cache_get(p->inv->cgroups, cgroup_id);
+	return name && tfind(&name->pod, &p->meshed, compare_keys);
+}
+
+static int note_meshed(struct pass *p)
+{
+	for (size_t i = 0; i < p->s->n_dests; i++) {
+		const struct bpf_dest_row *row = &p->s->dests[i];
+		const struct cgroup_name *name;
+
+		if (!(row->stats.facts & EA_FACT_REDIRECTED) ||
+		    is_flagged(p->s, row->key.cgroup_id))
+			continue;
+		name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
+		if (!name || !keyed_get(&p->meshed, name->pod, sizeof(struct host)))
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static int tls_add(struct pass *p, const struct bpf_dest_row *row, int64_t count)
@@ -446,7 +447,7 @@ static int tls_balance(struct pass *p)
 		if (row->key.proto != EA_PROTO_TLS || row->key.source != EA_SOURCE_SNI ||
 		    row->key.port != TLS_PORT)
 			continue;
-		if (is_proxy(p->s, row->key.cgroup_id))
+		if (is_sidecar(p, row->key.cgroup_id))
 			r = tls_add(p, row, (int64_t)row->stats.opened);
 		else if (row->stats.facts & EA_FACT_REDIRECTED)
 			r = tls_add(p, row, -(int64_t)row->stats.opened);
@@ -456,35 +457,50 @@ static int tls_balance(struct pass *p)
 
 static int add_row(struct pass *p, const struct bpf_dest_row *row, struct destination_list *list)
 {
-	const struct cgroup_name *name;
+	/* The overflow is the sum over all cgroups: nobody's in particular. */
+	static const struct cgroup_name nobody = {.path = "", .workload = "", .pod = ""};
+	const struct cgroup_name *name = &nobody;
 	struct destination d = {};
 	int r;
 
-	if (is_proxy(p->s, row->key.cgroup_id))
-		return 0;
-	name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
+	if (row->id != EA_DEST_OVERFLOW)
+		name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
 	r = name ? row_fill(p, row, name, &d) : -ENOMEM;
 	if (!r)
-		r = row_limit(p, &d, &list->hosts_folded);
-	if (!r)
+		r = host_has_line(p->inv, &d, &p->folded, &list->hosts_folded);
+	if (r == 0)
+		r = row_fold(&d);
+	if (r >= 0)
 		r = destination_list_add(list, &d);
 	if (r)
 		destination_done(&d);
 	return r;
 }
 
+static bool is_shown(const struct pass *p, const struct bpf_dest_row *row)
+{
+	if (row->id == EA_DEST_OVERFLOW)
+		return row->stats.opened || row->stats.failed || row->stats.requests;
+	return !is_sidecar(p, row->key.cgroup_id);
+}
+
+/* In order of creation, so that the first hosts of a workload are the ones that keep their line. */
 static int list_rows(struct pass *p, struct destination_list *list)
 {
-	int r = tls_balance(p);
+	const uint64_t *counters = p->s->counters;
+	int r = note_meshed(p);
 
-	/* In order of creation, so that the first hosts of a workload are the ones that keep their line. */
-	for (size_t i = 0; !r && i < p->s->n_dests; i++) {
-		if (p->s->dests[i].id == EA_DEST_OVERFLOW)
-			list->destinations_dropped += p->s->dests[i].stats.opened;
-		r = add_row(p, &p->s->dests[i], list);
-	}
-	list->hosts_folded += p->s->counters[EA_COUNT_DEST_FOLDED];
+	if (!r)
+		r = tls_balance(p);
+	for (size_t i = 0; !r && i < p->s->n_dests; i++)
+		if (is_shown(p, &p->s->dests[i]))
+			r = add_row(p, &p->s->dests[i], list);
+	/* Of what the kernel folded only the connections and requests are known, not the hosts. */
+	list->hosts_folded += counters[EA_COUNT_DEST_FOLDED] - counters[EA_COUNT_DEST_OVERFLOW];
+	list->destinations_dropped = counters[EA_COUNT_DEST_OVERFLOW];
 	tdestroy(p->tls, free_keyed);
+	tdestroy(p->meshed, free_keyed);
+	tdestroy(p->folded, free_keyed);
 	return r;
 }
 

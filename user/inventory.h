@@ -15,19 +15,11 @@
 
 struct inventory;
 
-struct cidr {
-	uint8_t ip[16]; /* IPv4 as ::ffff:a.b.c.d, then bits counts from the 128 */
-	uint8_t bits;   /* 0..128 */
-};
-
-int cidr_parse(const char *text,
-	       struct cidr *ret); /* "10.0.0.0/8", "fd00::/8", a bare address; -EINVAL */
-bool cidr_contains(const struct cidr *c, const uint8_t ip[16]);
+/* "10.0.0.0/8", "fd00::/8", or a bare address; -EINVAL. */
+int range_parse(const char *text, struct ea_range *ret);
 
 struct inventory_options {
 	const char *node;
-	const struct cidr *internal; /* copied */
-	size_t n_internal;
 	uint32_t max_hosts_per_workload; /* internal and external ones are counted apart */
 };
 

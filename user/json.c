@@ -290,7 +290,8 @@ static void json_destination(struct text *t, const struct destination *d)
 	text_add_char(t, '{');
 	json_source(t, &d->source);
 	json_field(t, "host", d->host);
-	json_field(t, "nameSource", model_name_source_name(d->name_source));
+	if (*destination_name_source(d))
+		json_field(t, "nameSource", destination_name_source(d));
 	json_number(t, "port", d->port);
 	json_field(t, "transport", quic || d->protocol == PROTOCOL_UDP ? "udp" : "tcp");
 	json_field(t, "protocol", model_protocol_name(d->protocol));

@@ -239,12 +239,12 @@ static void read_port(const struct place *p, struct destination *d)
 		place_fail(p, "port", -EINVAL, "0 stands for a sum of hosts only");
 }
 
-/* What protocol and host say by themselves when the field is absent. */
+/* What protocol and host say by themselves when the field is absent; ~other never has it. */
 static enum name_source default_name_source(const struct destination *d)
 {
 	uint8_t ip[16];
 
-	if (d->host && address_parse(d->host, ip) == 0)
+	if (d->host && (strcmp(d->host, MODEL_HOST_OTHER) == 0 || address_parse(d->host, ip) == 0))
 		return NAME_SOURCE_IP;
 	if (d->protocol == PROTOCOL_HTTP || d->protocol == PROTOCOL_HTTP2)
 		return NAME_SOURCE_HTTP;

@@ -136,6 +136,26 @@ static int node_union(const char *a, const char *b, char **ret)
 	return 0;
 }
 
+static bool list_same_counters(const struct destination_list *a, const struct destination_list *b)
+{
+	return a->node && b->node && *a->node && strcmp(a->node, b->node) == 0 && a->since_ms &&
+	       a->since_ms == b->since_ms;
+}
+
+size_t destination_list_latest(const struct destination_list *lists, size_t n, size_t i)
+{
+	size_t latest = i;
+
+	for (size_t j = 0; j < n; j++) {
+		uint64_t ms = lists[j].generated_ms, best = lists[latest].generated_ms;
+
+		if (list_same_counters(&lists[i], &lists[j]) &&
+		    (ms > best || (ms == best && j < latest)))
+			latest = j;
+	}
+	return latest;
+}
+
 static void list_merge_header(struct destination_list *into, const struct destination_list *from)
 {
 	if (!into->since_ms || (from->since_ms && from->since_ms < into->since_ms))

@@ -336,7 +336,7 @@ static void write_info_kind(struct exposition *x, const struct family *f, const 
 	label(t, ",visibility", model_visibility_name(all.visibility));
 	label(t, ",registry", model_registry_name(all.registry));
 	label(t, ",interception", model_interception_name(all.interception));
-	label(t, ",name_source", model_name_source_name(all.name_source));
+	label(t, ",name_source", destination_name_source(&all));
 	label_words(t, ",tls_version", all.tls_versions, tls_version_order, TLS_VERSION_MAX,
 		    tls_version_word);
 	label_words(t, ",alpn", all.alpn, alpn_order, ALPN_MAX, alpn_word);
@@ -453,8 +453,7 @@ static int health_counters(struct text *t, const struct agent_health *h)
 		if (r < 0)
 			return r;
 		health_label(t, c->label, c->value);
-		text_add_u64(t, c->count);
-		text_add_char(t, '\n');
+		health_number(t, c->count);
 	}
 	return 0;
 }

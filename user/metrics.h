@@ -18,8 +18,8 @@ struct agent_health {
 		const char *family; /* full name without _total for counters */
 		const char *label;  /* label name or NULL */
 		const char *value;  /* label value or NULL */
-		uint64_t count;
-	} * counters; /* grouped by family: all lines of a family stand together */
+		double count;       /* whole or, for seconds, not; exact up to 2^53 */
+	} * counters;               /* grouped by family: all lines of a family stand together */
 	size_t n_counters;
 	struct health_gauge {
 		const char *family;

@@ -93,6 +93,16 @@ bool destination_is_sum(const struct destination *d)
 	return d->host[0] == '~';
 }
 
+static bool destination_is_other(const struct destination *d)
+{
+	return strcmp(d->host, MODEL_HOST_OTHER) == 0;
+}
+
+const char *destination_name_source(const struct destination *d)
+{
+	return destination_is_other(d) ? "" : model_name_source_name(d->name_source);
+}
+
 int destination_compare(const struct destination *a, const struct destination *b)
 {
 	int order = source_compare_fields(&a->source, &b->source, 0, SOURCE_CONTRACT_FIELDS);
@@ -103,6 +113,8 @@ int destination_compare(const struct destination *a, const struct destination *b
 		order = (a->port > b->port) - (a->port < b->port);
 	if (order == 0)
 		order = strcmp(model_protocol_name(a->protocol), model_protocol_name(b->protocol));
+	if (order == 0 && destination_is_other(a))
+		order = (int)a->internal - (int)b->internal;
 	if (order == 0)
 		order = source_compare_fields(&a->source, &b->source, SOURCE_CONTRACT_FIELDS,
 					      SOURCE_FIELDS);

@@ -190,9 +190,15 @@ uint64_t destination_active(const struct destination *d);
 bool destination_is_sum(const struct destination *d);
 
 /*
- * The contract's order: namespace, workload, host, port, protocol (by name); then what is left of
- * the source, so that only rows that really are the same destination compare equal. 0 means: merge
- * them.
+ * Where the host's name came from as a word. MODEL_HOST_OTHER has no name and so no source: "".
+ */
+const char *destination_name_source(const struct destination *d);
+
+/*
+ * The contract's order: namespace, workload, host, port, protocol (by name); then for
+ * MODEL_HOST_OTHER the scope, external first, because a sum of what is inside must not get into the
+ * sum of what leaves; then what is left of the source, so that only rows that really are the same
+ * destination compare equal. 0 means: merge them.
  */
 int destination_compare(const struct destination *a, const struct destination *b);
 
@@ -213,6 +219,14 @@ void destination_add_address(struct destination *d, const uint8_t ip[16], uint64
  * interception that say most. Commutative and associative; `into` is untouched on failure.
  */
 int destination_merge(struct destination *into, const struct destination *from);
+
+/*
+ * Lists of one agent (same node) since one start (same since) are states of the same counters: the
+ * latest has what the earlier ones have, and adding them up would count it again. Index of the list
+ * that stands for lists[i], which is i itself unless another one is later (or as late and earlier
+ * in the array). Without a node or a start nothing is known to be the same.
+ */
+size_t destination_list_latest(const struct destination_list *lists, size_t n, size_t i);
 
 /* Sort into the contract's order, merge rows that compare equal. Stays usable on failure. */
 int destination_list_normalize(struct destination_list *list);

@@ -409,21 +409,6 @@ static int opt_from_defaults(struct opt_parse *p)
 
 /* Running */
 
-/* What was printed may still be in the buffer; a full disk or a closed pipe shows only now. */
-static int opt_finish(const char *name, int status)
-{
-	int r;
-
-	errno = 0;
-	r = fflush(stdout);
-	if ((r || ferror(stdout)) && status == EXIT_DONE) {
-		log_fail("%s: cannot write to standard output: %s; the output is not complete",
-			 name, errno ? strerror(errno) : "write error");
-		status = EXIT_CANNOT;
-	}
-	return status;
-}
-
 static int opt_gather(struct opt_parse *p, int argc, char **argv)
 {
 	int status = opt_from_args(p, argc, argv);
@@ -451,11 +436,13 @@ int opt_main(const struct command *command, int argc, char **argv)
 	status = opt_gather(&p, argc, argv);
 	if (status)
 		return status;
+	if (opt_output_begin())
+		return opt_no_memory(command);
 	if (p.help)
 		opt_print_help(command);
 	else
 		status = command->run(p.target, argv + optind, argc - optind);
-	return opt_finish(command->name, status);
+	return opt_output_end(command->name, status);
 }
 
 /* A socket opened as descriptor 1 would get the output: hold the place with something that fails. */
@@ -471,8 +458,10 @@ static void opt_guard_descriptors(void)
 static int opt_help_commands(void)
 {
 	signal(SIGPIPE, SIG_IGN);
+	if (opt_output_begin())
+		return log_fail("help: out of memory");
 	opt_print_commands(known_commands, n_known_commands);
-	return opt_finish("help", EXIT_DONE);
+	return opt_output_end("help", EXIT_DONE);
 }
 
 int opt_dispatch(const struct command *const *commands, size_t n_commands, int argc, char **argv)

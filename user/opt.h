@@ -71,9 +71,16 @@ enum { EXIT_DONE = 0, EXIT_CANNOT = 1, EXIT_USAGE = 2, EXIT_DIFFERS = 3 };
  *   egress-agent: run: unknown option '--foo'; see 'egress-agent run --help'
  * and returns EXIT_USAGE; an unreadable or wrong config file names the file and line (EXIT_USAGE for an
  * unknown key or bad value, EXIT_CANNOT if it cannot be read). stdout is flushed and checked: a failed
- * write (full disk, closed pipe) makes the status EXIT_CANNOT with one line.
+ * write (a full disk) makes the status EXIT_CANNOT with one line, a reader that has left (dump | head) makes it
+ * EXIT_CANNOT without.
  */
 int opt_main(const struct command *command, int argc, char **argv);
+
+/*
+ * For a command that prints bit by bit: flush stdout and check all that was written so far, as opt_main() does at
+ * the end. Returns EXIT_DONE, or EXIT_CANNOT, which the command is to end with: the line has been said.
+ */
+int opt_flush(const char *name);
 
 /*
  * The whole program: argv[1] names one of the commands, or is -h/--help, which lists them (--version: the

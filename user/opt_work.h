@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the three files behind opt.h share: values as text (opt_value.c) and help (opt_help.c); opt.c knows
- * where values come from. Must not know: the same as opt.h.
+ * What the four files behind opt.h share: values as text (opt_value.c), help (opt_help.c) and standard output
+ * (opt_output.c); opt.c knows where values come from. Must not know: the same as opt.h.
  */
 #ifndef OPT_WORK_H
 #define OPT_WORK_H
@@ -28,5 +28,12 @@ void opt_join_choices(const struct opt *opt, const char *separator, char *buf, s
 /* To stdout, unflushed. */
 void opt_print_help(const struct command *command);
 void opt_print_commands(const struct command *const *commands, size_t n);
+
+/*
+ * Between the two every write to stdout is watched. -ENOMEM; the exit status, which is EXIT_CANNOT after one line if
+ * the status was good but something could not be written.
+ */
+int opt_output_begin(void);
+int opt_output_end(const char *name, int status);
 
 #endif

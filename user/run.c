@@ -53,10 +53,10 @@ static void numbers_from_snapshot(struct run *run, const struct bpf_snapshot *s)
 {
 	struct health_input *n = &run->numbers;
 	const struct health_map maps[] = {
-		{"destinations", s->n_dests, run->options->max_destinations},
+		{"destinations", s->n_dests, bpf_agent_max_destinations(run->bpf)},
 		{"requests", s->n_requests, 0},
 		{"addresses", s->n_addresses, 0},
-		{"workloads", s->n_workloads, 0},
+		{"workloads", s->n_workloads, BPF_WORKLOADS_MAX},
 	};
 
 	_Static_assert(ARRAY_SIZE(maps) < HEALTH_MAPS_MAX, "one more is added for the names");
@@ -77,6 +77,23 @@ static void snapshot_result(struct run *run, int r)
 	run->snapshot_failed = r < 0;
 }
 
+/*
+ * Room for new cgroups: those that are gone need no entry any more. A sidecar's is kept, it says what its counts
+ * are.
+ */
+static void forget_workloads(struct run *run, const struct bpf_snapshot *s)
+{
+	if (s->n_workloads < BPF_WORKLOADS_MAX / 2)
+		return;
+	for (size_t i = 0; i < s->n_workloads; i++) {
+		uint64_t id = s->workloads[i].cgroup_id;
+
+		if (!(s->workloads[i].flags & EA_WORKLOAD_PROXY) &&
+		    cgroup_cache_is_gone(run->cgroups, id))
+			bpf_agent_forget_workload(run->bpf, id);
+	}
+}
+
 static int observe_list(void *data, struct destination_list *ret)
 {
 	struct run *run = data;
@@ -88,6 +105,9 @@ static int observe_list(void *data, struct destination_list *ret)
 		r = inventory_list(run->inventory, &snapshot, clock_ns(CLOCK_REALTIME) / 1000000,
 				   ret);
 		numbers_from_snapshot(run, &snapshot);
+		if (r == 0)
+			run->numbers.hosts_folded = ret->hosts_folded;
+		forget_workloads(run, &snapshot);
 		bpf_snapshot_done(&snapshot);
 	}
 	run->numbers.snapshot_seconds = (double)(clock_ns(CLOCK_MONOTONIC) - start) / 1e9;
@@ -135,6 +155,10 @@ static void log_started(const struct run *run)
 	else
 		log_line(LOG_INFO, "attached to %s, counting from zero, kept in %s", run->cgroup,
 			 run->pin);
+	if (bpf_agent_max_destinations(run->bpf) != run->options->max_destinations)
+		log_line(LOG_WARN, "the maps kept in %s have room for %u destinations, not %u; remove "
+			 "them to change that", run->pin, bpf_agent_max_destinations(run->bpf),
+			 run->options->max_destinations);
 	log_where(run);
 }
 

@@ -30,7 +30,7 @@ struct run {
 	const char *pin; /* NULL: nothing is pinned */
 	char node[RUN_NODE_MAX];
 	char *cgroup;
-	struct cidr *internal;
+	struct ea_range *internal;
 	size_t n_internal;
 
 	struct http_server *http;

@@ -22,16 +22,42 @@
 #define RUN_TICK_S       1
 #define RUN_INTERNAL_MAX 1024
 
+/* Every row of every output carries it: half a name would be another node's. */
+static int start_node(struct run *run, const char *where, const char *node)
+{
+	if (strlen(node) >= sizeof(run->node)) {
+		log_fail("run: %s: '%.32s...' is not a name of at most %zu bytes; "
+			 "see 'egress-agent run --help'",
+			 where, node, sizeof(run->node) - 1);
+		return EXIT_USAGE;
+	}
+	memcpy(run->node, node, strlen(node) + 1);
+	return EXIT_DONE;
+}
+
+/* The others (dump) name it to find this one, and may be started elsewhere. */
+static int start_socket(const struct run *run)
+{
+	if (run->options->socket[0] == '/')
+		return EXIT_DONE;
+	log_fail("run: --socket: '%s' is not an absolute path; see 'egress-agent run --help'",
+		 run->options->socket);
+	return EXIT_USAGE;
+}
+
 static int start_names(struct run *run)
 {
-	const char *node = run->options->node ? run->options->node : getenv("NODE_NAME");
+	const char *node = run->options->node, *env = getenv("NODE_NAME");
+	int status = start_socket(run);
 
-	if (node && *node)
-		snprintf(run->node, sizeof(run->node), "%s", node);
-	else if (gethostname(run->node, sizeof(run->node) - 1) < 0)
-		return log_fail("run: host name: %s; give one with --node", strerror(errno));
+	if (!status && node && *node)
+		status = start_node(run, "--node", node);
+	else if (!status && !node && env && *env)
+		status = start_node(run, "NODE_NAME", env);
+	else if (!status && gethostname(run->node, sizeof(run->node) - 1) < 0)
+		status = log_fail("run: host name: %s; give one with --node", strerror(errno));
 	run->pin = strcmp(run->options->pin, "off") == 0 ? NULL : run->options->pin;
-	return EXIT_DONE;
+	return status;
 }
 
 static int internal_add(struct run *run, const char *word)
@@ -41,7 +67,7 @@ static int internal_add(struct run *run, const char *word)
 			 RUN_INTERNAL_MAX);
 		return EXIT_USAGE;
 	}
-	if (cidr_parse(word, &run->internal[run->n_internal]) < 0) {
+	if (range_parse(word, &run->internal[run->n_internal]) < 0) {
 		log_fail("run: --internal-cidr: '%s' is not an address range such as 10.0.0.0/8 or "
 			 "fd00::/8; see 'egress-agent run --help'",
 			 word);
@@ -156,6 +182,8 @@ static const char *bpf_what_to_do(int r)
 	case -EACCES:
 		return "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root (sudo) or "
 		       "grant them";
+	case -EEXIST:
+		return "use another --pin, or remove those pins (rm -r) and with them their counts";
 	case -EBUSY:
 		return "stop the other one, or give this one its own --pin, --socket and --listen";
 	case -ENOENT:
@@ -186,11 +214,11 @@ static int start_bpf(struct run *run)
 					    .pin = run->pin,
 					    .max_destinations = run->options->max_destinations,
 					    .max_hosts_per_workload = run->options->max_hosts,
-					    .mesh_port = RUN_MESH_PORT};
+					    .mesh_port = RUN_MESH_PORT,
+					    .internal = run->internal,
+					    .n_internal = run->n_internal};
 	const struct inventory_options listing = {
 		.node = run->node,
-		.internal = run->internal,
-		.n_internal = run->n_internal,
 		.max_hosts_per_workload = run->options->max_hosts};
 	_cleanup_free_ char *why = NULL;
 	int r;

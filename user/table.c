@@ -120,7 +120,7 @@ static void cell_registry(const struct cell *c)
 
 static void cell_name_source(const struct cell *c)
 {
-	text_puts(c->out, model_name_source_name(c->d->name_source));
+	text_puts(c->out, destination_name_source(c->d));
 }
 
 /* A word of a list, with a comma unless it is the first of the cell that began at `start`. */

@@ -436,7 +436,7 @@ static void folding(void)
 		if (s.dests[i].key.source == EA_SOURCE_OTHER)
 			other += s.dests[i].stats.opened;
 	}
-	result(opened == 500 && other == 500 - 80 && s.n_dests == 81 &&
+	result(opened == 500 && other == 500 - 80 && s.n_dests == 82 && s.dests[0].id == EA_DEST_OVERFLOW &&
 		       s.counters[EA_COUNT_DEST_FOLDED] == other,
 	       "500 hosts where 80 have room: %zu rows, %llu opened in all, %llu of them folded",
 	       s.n_dests, (unsigned long long)opened, (unsigned long long)other);

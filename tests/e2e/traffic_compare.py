@@ -48,7 +48,7 @@ def rows_of(document, opts):
         if opts.workload and item["source"]["workload"] != opts.workload:
             continue
         key = (item["host"], item["port"])
-        facts = {name: item[name] for name in ("protocol", "nameSource", "visibility")}
+        facts = {name: item.get(name, "") for name in ("protocol", "nameSource", "visibility")}
         facts |= {"findings": item.get("findings", []), "tls": item.get("tls", {})}
         old = rows.get(key, (facts, collections.Counter()))
         if old[0]["protocol"] != facts["protocol"]:

@@ -41,7 +41,9 @@ def order(row):
     words = (source["namespace"], source["workload"], row["host"])
     rest = [source.get(key, "") for key in ("workloadKind", "canonicalService", "canonicalRevision", "app", "version")]
     as_bytes = [word.encode("utf-8") for word in words]
-    return (as_bytes, row["port"], row["protocol"], rest)
+    # The sum of what is inside stays apart from the sum of what leaves.
+    scope = row["scope"] if row["host"] == "~other" else ""
+    return (as_bytes, row["port"], row["protocol"], scope, rest)
 
 
 def schema_faults(document):

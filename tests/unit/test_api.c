@@ -171,6 +171,19 @@ static const char *fake_unknown_param(const struct http_request *req, const char
 	return NULL;
 }
 
+static const char *fake_repeated_param(const struct http_request *req)
+{
+	const char *const *query = req->priv;
+
+	for (size_t i = 0; query && query[i]; i += 2) {
+		for (size_t k = 0; k < i; k += 2) {
+			if (strcmp(query[i], query[k]) == 0)
+				return query[i];
+		}
+	}
+	return NULL;
+}
+
 static const char *fake_header(const struct http_request *req, const char *name)
 {
 	(void)req;
@@ -183,6 +196,7 @@ static int call(struct world *w, const char *path, const char *const *query, str
 	struct http_request req = {.path = path,
 				   .param = fake_param,
 				   .unknown_param = fake_unknown_param,
+				   .repeated_param = fake_repeated_param,
 				   .header = fake_header,
 				   .priv = (void *)(uintptr_t)query};
 	const struct http_route *routes;
@@ -297,7 +311,9 @@ static void destinations_select(void **state)
 	assert_hosts(w, QUERY("scope", "internal"), "localhost");
 	assert_hosts(w, QUERY("scope", "all", "namespace", "bank"),
 		     "10.1.2.3 httpbin.org localhost");
-	assert_hosts(w, QUERY("sort", "whatever", "namespace", "shop"),
+	/* The order stays that of the contract. */
+	assert_hosts(w, QUERY("sort", "bytes", "namespace", "shop"), "api.example.com httpbin.org");
+	assert_hosts(w, QUERY("sort", "last-seen", "namespace", "shop"),
 		     "api.example.com httpbin.org");
 	/* Nothing was lost from the list that is kept. */
 	assert_hosts(w, NULL, "10.1.2.3 httpbin.org api.example.com httpbin.org");
@@ -317,6 +333,10 @@ static void destinations_wrong(void **state)
 		     "'' is not a value of parameter 'registry'");
 	assert_error(w, path, QUERY("scope", "mesh"), 400,
 		     "'mesh' is not a value of parameter 'scope'");
+	assert_error(w, path, QUERY("sort", "zzz"), 400,
+		     "'zzz' is not a value of parameter 'sort'");
+	assert_error(w, path, QUERY("host", "a", "scope", "all", "host", "a"), 400,
+		     "parameter 'host' stands there twice");
 	assert_error(w, path, QUERY("scope", "a\"\n\xff"), 400,
 		     "'a\"\\x0a\\xff' is not a value of parameter 'scope'");
 	assert_int_equal(w->observed, 0);
@@ -325,7 +345,7 @@ static void destinations_wrong(void **state)
 static void metrics_page(void **state)
 {
 	struct world *w = *state;
-	_cleanup_free_ char *text = get(w, "/metrics", QUERY("any", "thing"), 200,
+	_cleanup_free_ char *text = get(w, "/metrics", QUERY("any", "thing", "any", "more"), 200,
 					"text/plain; version=0.0.4; charset=utf-8");
 
 	assert_non_null(strstr(text, "egress_tcp_connections_opened_total{"));
@@ -422,6 +442,15 @@ static void config_page(void **state)
 	free(text);
 	text = get_config(w, QUERY("workload", "cart", "min-connections", "4", "all", "false"), 0);
 	free(text);
+	text = get_config(w, QUERY("workload", "cart", "only-unregistered", "false"), 1);
+	free(text);
+	text = get_config(w, QUERY("workload", "cart", "registry", "unknown"), 1);
+	free(text);
+	text = get_config(w, QUERY("workload", "cart", "registry", "blocked"), 0);
+	free(text);
+	text = get_config(w, QUERY("workload", "cart", "all", "true", "only-unregistered", "false"),
+			  1);
+	free(text);
 	text = get_config(w, QUERY("workload", "cart"), 1);
 	assert_int_not_equal(text[0], '#');
 	free(text);
@@ -448,6 +477,9 @@ static void config_wrong(void **state)
 		{"min-connections", "0x10"},
 		{"min-connections", "99999999999999999999"},
 		{"all", "yes"},
+		{"all", ""},
+		{"only-unregistered", "1"},
+		{"registry", "somewhere"},
 	};
 	struct world *w = *state;
 	char message[128];
@@ -457,8 +489,13 @@ static void config_wrong(void **state)
 			 wrong[i][1], wrong[i][0]);
 		assert_error(w, "/api/v1/config", QUERY(wrong[i][0], wrong[i][1]), 400, message);
 	}
-	assert_error(w, "/api/v1/config", QUERY("registry", "unknown"), 400,
-		     "unknown parameter 'registry'");
+	assert_error(w, "/api/v1/config", QUERY("sort", "bytes"), 400, "unknown parameter 'sort'");
+	assert_error(w, "/api/v1/config", QUERY("all", "true", "all", "true"), 400,
+		     "parameter 'all' stands there twice");
+	assert_error(w, "/api/v1/config", QUERY("all", "true", "only-unregistered", "true"), 400,
+		     "'all' contradicts 'only-unregistered'");
+	assert_error(w, "/api/v1/config", QUERY("only-unregistered", "false", "all", "false"), 400,
+		     "'all' contradicts 'only-unregistered'");
 }
 
 /* Every page, with every allocation failing in turn: -ENOMEM, nothing leaked, and it works afterwards. */

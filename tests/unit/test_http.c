@@ -78,12 +78,13 @@ static int handle_echo(const struct http_request *req, void *data, struct http_r
 {
 	static const char *const known[] = {"a", "b", NULL};
 	const char *a = req->param(req, "a"), *unknown = req->unknown_param(req, known),
-		   *header = req->header(req, "X-Test");
+		   *header = req->header(req, "X-Test"), *twice = req->repeated_param(req);
 	char text[512];
 
 	(void)data;
-	snprintf(text, sizeof(text), "path=%s a=%s unknown=%s header=%s", req->path,
-		 a ? a : "(none)", unknown ? unknown : "(none)", header ? header : "(none)");
+	snprintf(text, sizeof(text), "path=%s a=%s unknown=%s header=%s%s%s", req->path,
+		 a ? a : "(none)", unknown ? unknown : "(none)", header ? header : "(none)",
+		 twice ? " twice=" : "", twice ? twice : "");
 	return reply_with(ret, text);
 }
 
@@ -401,7 +402,9 @@ static void parameters(void **state)
 	assert_body(ask(f, "GET /echo HTTP/1.1\r\n" CLOSE "\r\n"),
 		    "path=/echo a=(none) unknown=(none) header=(none)");
 	assert_body(ask(f, "GET /echo?a=%2a.x+y%26&b=1&a=2 HTTP/1.1\r\n" CLOSE "x-test: h\r\n\r\n"),
-		    "path=/echo a=*.x y& unknown=(none) header=h");
+		    "path=/echo a=*.x y& unknown=(none) header=h twice=a");
+	assert_body(ask(f, "GET /echo?c=1&b&a=2&b=3 HTTP/1.1\r\n" CLOSE "\r\n"),
+		    "path=/echo a=2 unknown=c header=(none) twice=b");
 	assert_body(ask(f, "GET /echo?b&c=1&d=2 HTTP/1.1\r\n" CLOSE "\r\n"),
 		    "path=/echo a=(none) unknown=c header=(none)");
 	assert_body(ask(f, "GET /echo?a HTTP/1.1\r\n" CLOSE "\r\n"),

@@ -176,6 +176,36 @@ static void test_sparse(void **state)
 	destination_list_done(&list);
 }
 
+static const char other_row[] =
+	"{\"source\": {\"namespace\": \"\", \"workload\": \"w\", \"workloadKind\": \"\", "
+	"\"canonicalService\": \"\", \"app\": \"\", \"version\": \"\"}, \"host\": \"~other\", "
+	"\"port\": 0, \"transport\": \"tcp\", \"protocol\": \"tls\", \"scope\": ";
+
+/* The sum of many hosts has no name source; what an older agent made up for it goes away. */
+static void test_other(void **state)
+{
+	struct destination_list list = parse(
+		"{\"kind\":\"DestinationList\",\"apiVersion\":\"egress-agent/"
+		"v1\",\"destinations\":["
+		"{\"source\":{\"workload\":\"w\"},\"host\":\"~other\",\"port\":0,\"protocol\":"
+		"\"tls\"},"
+		"{\"source\":{\"workload\":\"w\"},\"host\":\"~other\",\"port\":0,\"protocol\":"
+		"\"tls\","
+		"\"scope\":\"internal\",\"nameSource\":\"ip\"},"
+		"{\"host\":\"~invalid\",\"port\":1,\"protocol\":\"tls\",\"nameSource\":\"sni\"}]}");
+	char *text = print(&list), *row = strstr(text, other_row);
+
+	(void)state;
+	assert_non_null(row);
+	assert_memory_equal(row + strlen(other_row), "\"external\"", 10);
+	row = strstr(row + 1, other_row);
+	assert_non_null(row);
+	assert_memory_equal(row + strlen(other_row), "\"internal\"", 10);
+	assert_non_null(strstr(row, "\"~invalid\", \"nameSource\": \"sni\""));
+	free(text);
+	destination_list_done(&list);
+}
+
 static void test_empty_list(void **state)
 {
 	struct destination_list list = {0}, again;
@@ -638,6 +668,7 @@ int main(void)
 		cmocka_unit_test(test_print_what_was_read),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_sparse),
+		cmocka_unit_test(test_other),
 		cmocka_unit_test(test_empty_list),
 		cmocka_unit_test(test_wrong_fields),
 		cmocka_unit_test(test_long_string),

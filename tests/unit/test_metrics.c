@@ -23,12 +23,14 @@
 static struct health_counter counters[] = {
 	{"egress_agent_flows", "outcome", "tls", 7},
 	{"egress_agent_flows", "outcome", "ht\"tp\\\n", 8},
-	{"egress_agent_events", NULL, NULL, UINT64_MAX},
+	{"egress_agent_events", NULL, NULL, 0x1p53},
+	{"process_cpu_seconds", NULL, NULL, 12.25},
 };
 static struct health_gauge gauges[] = {{"egress_agent_map_entries", "map", "dests", 1.5}};
 static const struct health_help help[] = {
 	{"egress_agent_flows", "Flows by outcome.\nTwo \\ lines."},
 	{"egress_agent_events", "Events."},
+	{"process_cpu_seconds", "Time."},
 	{"egress_agent_map_entries", "Entries."},
 	{NULL, NULL},
 };
@@ -471,6 +473,33 @@ static void test_internal_is_left_out(void **state)
 	destination_list_done(&list);
 }
 
+/* Of the two sums a workload may have, what leaves is the one that has series; its name came from nowhere. */
+static void test_sums_of_both_scopes(void **state)
+{
+	struct destination_list list = {0};
+	struct destination *d;
+	char *text;
+
+	(void)state;
+	d = add(&list, MODEL_HOST_OTHER, 0, PROTOCOL_TLS);
+	d->opened = 3;
+	d = add(&list, MODEL_HOST_OTHER, 0, PROTOCOL_TLS);
+	d->internal = true;
+	d->opened = 100;
+	text = expose(&list, &nothing);
+	check(text);
+	assert_sample(text, "egress_tcp_connections_opened_total", HOST("~other", "0") "\"tcp\"",
+		      "3");
+	assert_sample(text, "egress_destination_info", "interception=\"none\",name_source=\"\",",
+		      "1");
+	free(text);
+	list.items[0].internal = true;
+	text = expose(&list, &nothing);
+	assert_null(strstr(text, "~other"));
+	free(text);
+	destination_list_done(&list);
+}
+
 static void test_health(void **state)
 {
 	struct destination_list list = {0};
@@ -494,7 +523,10 @@ static void test_health(void **state)
 		"egress_agent_flows_total{outcome=\"ht\\\"tp\\\\\\n\"} 8\n"
 		"# HELP egress_agent_events_total Events.\n"
 		"# TYPE egress_agent_events_total counter\n"
-		"egress_agent_events_total 18446744073709551615\n"
+		"egress_agent_events_total 9007199254740992\n"
+		"# HELP process_cpu_seconds_total Time.\n"
+		"# TYPE process_cpu_seconds_total counter\n"
+		"process_cpu_seconds_total 12.25\n"
 		"# HELP egress_agent_map_entries Entries.\n"
 		"# TYPE egress_agent_map_entries gauge\n"
 		"egress_agent_map_entries{map=\"dests\"} 1.5\n");
@@ -592,10 +624,15 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_families), cmocka_unit_test(test_l4_has_no_requests),
-		cmocka_unit_test(test_sums),         cmocka_unit_test(test_internal_is_left_out),
-		cmocka_unit_test(test_health),       cmocka_unit_test(test_hostile_labels),
-		cmocka_unit_test(test_random_rows),  cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_all_families),
+		cmocka_unit_test(test_l4_has_no_requests),
+		cmocka_unit_test(test_sums),
+		cmocka_unit_test(test_internal_is_left_out),
+		cmocka_unit_test(test_sums_of_both_scopes),
+		cmocka_unit_test(test_health),
+		cmocka_unit_test(test_hostile_labels),
+		cmocka_unit_test(test_random_rows),
+		cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -391,6 +391,61 @@ static void test_order(void **state)
 	assert_order(a, b);
 }
 
+static struct destination make_scoped(const char *host, uint16_t port, bool internal)
+{
+	struct destination d = make("a", "a", host, port, PROTOCOL_TLS);
+
+	d.internal = internal;
+	d.opened = internal ? 100 : 1;
+	return d;
+}
+
+/* A sum of what is inside must not become part of a sum of what leaves. */
+static void test_scopes_of_sums(void **state)
+{
+	struct destination a = make_scoped("a.example", 443, false), b;
+	struct destination_list list = {0};
+
+	(void)state;
+	assert_order(make_scoped(MODEL_HOST_OTHER, 0, false),
+		     make_scoped(MODEL_HOST_OTHER, 0, true));
+	assert_order(make_scoped(MODEL_HOST_OTHER, 0, true),
+		     make_scoped(MODEL_HOST_OTHER, 1, false));
+	/* It stands before what is left of the source. */
+	b = make_scoped(MODEL_HOST_OTHER, 0, false);
+	set_text(&b.source.version, "v2");
+	assert_order(b, make_scoped(MODEL_HOST_OTHER, 0, true));
+	b = make_scoped("a.example", 443, true);
+	assert_int_equal(destination_compare(&a, &b), 0);
+	add(&list, a);
+	add(&list, b);
+	for (int i = 0; i < 6; i++)
+		add(&list, make_scoped(MODEL_HOST_OTHER, 0, i % 2 == 0));
+	add(&list, make_scoped(MODEL_HOST_INVALID, 443, true));
+	add(&list, make_scoped(MODEL_HOST_INVALID, 443, false));
+	assert_int_equal(destination_list_normalize(&list), 0);
+	assert_int_equal(list.n, 4);
+	assert_true(!list.items[0].internal && list.items[0].opened == 101);
+	assert_string_equal(list.items[1].host, MODEL_HOST_INVALID);
+	assert_true(!list.items[1].internal && list.items[1].opened == 101);
+	assert_true(!list.items[2].internal && list.items[2].opened == 3);
+	assert_true(list.items[3].internal && list.items[3].opened == 300);
+	destination_list_done(&list);
+}
+
+static void test_name_source(void **state)
+{
+	struct destination d = make("", "w", "a.example", 443, PROTOCOL_TLS);
+
+	(void)state;
+	assert_string_equal(destination_name_source(&d), "sni");
+	set_text(&d.host, MODEL_HOST_INVALID);
+	assert_string_equal(destination_name_source(&d), "sni");
+	set_text(&d.host, MODEL_HOST_OTHER);
+	assert_string_equal(destination_name_source(&d), "");
+	destination_done(&d);
+}
+
 static void test_source(void **state)
 {
 	struct destination d = make("ns", "w", "h", 1, PROTOCOL_TCP);
@@ -490,6 +545,38 @@ static void test_merge_nodes(void **state)
 	assert_nodes("a,b", "b,c", "a,b,c");
 	assert_nodes("a,ab", "aa,ab,b", "a,aa,ab,b");
 	assert_nodes(",", ",,", "");
+}
+
+static struct destination_list from_node(const char *node, uint64_t since_ms, uint64_t generated_ms)
+{
+	return (struct destination_list){.node = (char *)(uintptr_t)node,
+					 .since_ms = since_ms,
+					 .generated_ms = generated_ms};
+}
+
+static void test_latest(void **state)
+{
+	const struct destination_list lists[] = {
+		from_node("a", 1000, 3000), /* 0 */
+		from_node("a", 1000, 5000),
+		from_node("b", 1000, 9000), /* another node */
+		from_node("a", 2000, 9000), /* after another start */
+		from_node("a", 1000, 5000), /* as late as 1 */
+		from_node("a", 1000, 4000), /* 5 */
+		from_node("", 1000, 1000),
+		from_node("", 1000, 2000), /* not known to be the same as 6 */
+		from_node(NULL, 1000, 1000),
+		from_node(NULL, 1000, 2000),
+		from_node("a", 0, 1000), /* 10 */
+		from_node("a", 0, 2000), /* nor this one */
+	};
+	static const size_t latest[] = {1, 1, 2, 3, 1, 1, 6, 7, 8, 9, 10, 11};
+
+	(void)state;
+	_Static_assert(ARRAY_SIZE(latest) == ARRAY_SIZE(lists), "one for each");
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		assert_int_equal(destination_list_latest(lists, ARRAY_SIZE(lists), i), latest[i]);
+	assert_int_equal(destination_list_latest(lists, 1, 0), 0);
 }
 
 static void test_merge_facts(void **state)
@@ -852,16 +939,29 @@ static void test_sort(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_words),           cmocka_unit_test(test_add),
-		cmocka_unit_test(test_address_text),    cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_requests),        cmocka_unit_test(test_active),
-		cmocka_unit_test(test_order),           cmocka_unit_test(test_source),
-		cmocka_unit_test(test_merge_any_order), cmocka_unit_test(test_merge_nodes),
-		cmocka_unit_test(test_merge_facts),     cmocka_unit_test(test_normalize_no_memory),
-		cmocka_unit_test(test_merge_no_memory), cmocka_unit_test(test_list_add_no_memory),
-		cmocka_unit_test(test_judge_rows),      cmocka_unit_test(test_judge_mixed),
-		cmocka_unit_test(test_selection),       cmocka_unit_test(test_selection_host),
-		cmocka_unit_test(test_list_select),     cmocka_unit_test(test_sort),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_add),
+		cmocka_unit_test(test_address_text),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_active),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_source),
+		cmocka_unit_test(test_scopes_of_sums),
+		cmocka_unit_test(test_name_source),
+		cmocka_unit_test(test_latest),
+		cmocka_unit_test(test_merge_any_order),
+		cmocka_unit_test(test_merge_nodes),
+		cmocka_unit_test(test_merge_facts),
+		cmocka_unit_test(test_normalize_no_memory),
+		cmocka_unit_test(test_merge_no_memory),
+		cmocka_unit_test(test_list_add_no_memory),
+		cmocka_unit_test(test_judge_rows),
+		cmocka_unit_test(test_judge_mixed),
+		cmocka_unit_test(test_selection),
+		cmocka_unit_test(test_selection_host),
+		cmocka_unit_test(test_list_select),
+		cmocka_unit_test(test_sort),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

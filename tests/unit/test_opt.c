@@ -110,6 +110,7 @@ static struct {
 
 static int status_to_return;
 static const char *text_to_print;
+static bool flush_on_the_way;
 
 static int run(void *options, char **operands, int n_operands)
 {
@@ -127,7 +128,7 @@ static int run(void *options, char **operands, int n_operands)
 			 sizeof(got.operands) - strlen(got.operands), "%s;", operands[i]);
 	if (text_to_print)
 		printf("%s", text_to_print);
-	return status_to_return;
+	return flush_on_the_way ? opt_flush("paint") : status_to_return;
 }
 
 static const struct command paint = {
@@ -262,6 +263,7 @@ static int clean_environment(void **state)
 	(void)state;
 	clearenv();
 	text_to_print = NULL;
+	flush_on_the_way = false;
 	status_to_return = 0;
 	return 0;
 }
@@ -675,27 +677,83 @@ static void test_status_is_the_commands(void **state)
 	assert_string_equal(out, "data");
 }
 
-static void test_full_disk(void **state)
+/* Run paint with this as its standard output. */
+static int play_into(int fd)
 {
-	int saved_out = dup(1), saved_err, full = open("/dev/full", O_WRONLY), caught_err, status;
+	int saved_out = dup(1), saved_err, caught_err, status;
 	char *argv[] = {(char *)"egress-agent", (char *)"paint", NULL};
 
-	(void)state;
-	text_to_print = "data";
-	assert_true(saved_out >= 0 && full >= 0);
+	assert_true(saved_out >= 0 && fd >= 0);
 	fflush(stdout);
-	assert_int_equal(dup2(full, 1), 1);
+	assert_int_equal(dup2(fd, 1), 1);
 	caught_err = catch_begin(2, &saved_err);
 	status = opt_dispatch(commands, ARRAY_SIZE(commands), 2, argv);
 	catch_end(caught_err, saved_err, 2, err);
 	assert_int_equal(dup2(saved_out, 1), 1);
-	clearerr(stdout);
 	close(saved_out);
-	close(full);
-	assert_int_equal(status, EXIT_CANNOT);
-	assert_string_equal(err,
-			    "egress-agent: paint: cannot write to standard output: No space left "
-			    "on device; the output is not complete\n");
+	close(fd);
+	assert_false(ferror(stdout));
+	return status;
+}
+
+/* More than any buffer of stdio: it fails in the middle of the command's printing. */
+static const char *much_text(void)
+{
+	static char text[1 << 18];
+
+	memset(text, 'x', sizeof(text) - 1);
+	return text;
+}
+
+static const char full_disk[] =
+	"egress-agent: paint: cannot write to standard output: No space left on device; the output "
+	"is not complete\n";
+
+static void test_full_disk(void **state)
+{
+	(void)state;
+	text_to_print = "data";
+	assert_int_equal(play_into(open("/dev/full", O_WRONLY)), EXIT_CANNOT);
+	assert_string_equal(err, full_disk);
+	text_to_print = much_text();
+	assert_int_equal(play_into(open("/dev/full", O_WRONLY)), EXIT_CANNOT);
+	assert_string_equal(err, full_disk);
+	status_to_return = EXIT_DIFFERS;
+	assert_int_equal(play_into(open("/dev/full", O_WRONLY)), EXIT_CANNOT);
+	assert_string_equal(err, full_disk);
+	/* What failed otherwise has said so. */
+	status_to_return = EXIT_USAGE;
+	assert_int_equal(play_into(open("/dev/full", O_WRONLY)), EXIT_USAGE);
+	assert_string_equal(err, "");
+}
+
+/* A command that flushes between its lines: the same line, once. */
+static void test_full_disk_on_the_way(void **state)
+{
+	(void)state;
+	flush_on_the_way = true;
+	text_to_print = "data";
+	assert_int_equal(play_into(open("/dev/full", O_WRONLY)), EXIT_CANNOT);
+	assert_string_equal(err, full_disk);
+	play_ok("paint");
+	assert_string_equal(out, "data");
+}
+
+/* dump | head: the reader has what it wants. */
+static void test_reader_left(void **state)
+{
+	const char *const texts[] = {"data", much_text()};
+	int ends[2];
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(texts); i++) {
+		flush_on_the_way = i % 2;
+		text_to_print = texts[i / 2];
+		assert_int_equal(pipe(ends), 0);
+		close(ends[0]);
+		assert_int_equal(play_into(ends[1]), EXIT_CANNOT);
+		assert_string_equal(err, "");
+	}
 }
 
 static void test_closed_output(void **state)
@@ -714,7 +772,6 @@ static void test_closed_output(void **state)
 	assert_true(fcntl(1, F_GETFD) >= 0);
 	catch_end(caught_err, saved_err, 2, err);
 	assert_int_equal(dup2(saved_out, 1), 1);
-	clearerr(stdout);
 	close(saved_out);
 	assert_int_equal(status, EXIT_CANNOT);
 	assert_non_null(strstr(err, "cannot write to standard output"));
@@ -770,6 +827,8 @@ int main(void)
 		TEST(test_help_of_all),
 		TEST(test_status_is_the_commands),
 		TEST(test_full_disk),
+		TEST(test_full_disk_on_the_way),
+		TEST(test_reader_left),
 		TEST(test_closed_output),
 		TEST(test_out_of_memory),
 	};

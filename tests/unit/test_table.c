@@ -155,7 +155,7 @@ static void test_wide(void **state)
 		     "  -                     -                yes\n"
 		     "a.service  ~other            -  tcp    l4       0       0     0         0    "
 		     "     -  none        "
-		     "  unknown   sni     -        -            -                                 "
+		     "  unknown   -       -        -            -                                 "
 		     "0  -                   "
 		     "  -                     -                -\n");
 	destination_list_done(&list);
@@ -181,7 +181,7 @@ static void test_tsv(void **state)
 		"\tcurl\tplain.example\t80\thttp\tl7\t2\t2\t0\t0\t1234\tsidecar\tunknown\tsni\t"
 		"\t\t\t0\t\t\t\tyes\n"
 		"\ta.service\t~"
-		"other\t\ttcp\tl4\t0\t0\t0\t0\t\tnone\tunknown\tsni\t\t\t\t0\t\t\t\t\n");
+		"other\t\ttcp\tl4\t0\t0\t0\t0\t\tnone\tunknown\t\t\t\t\t0\t\t\t\t\n");
 	free(text);
 	assert_table(&empty, TABLE_TSV, 0, false, tsv_header);
 	destination_list_done(&list);

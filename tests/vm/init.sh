@@ -145,12 +145,20 @@ shows() {
 	is "$1" "$(rows "$2")" "$3"
 }
 
+# PORT [TABLE]: does somebody listen on it? Asked of the kernel, so that the agent sees no connection.
+listens() {
+	grep -q ":$(printf %04X "$1") [0-9A-F:]* 0A " "/proc/net/${2:-tcp}" ||
+		{ [ $# -eq 1 ] && grep -q ":$(printf %04X "$1") [0-9A-F:]* 0A " /proc/net/tcp6; }
+}
+
 serve() {
 	mkdir /tmp/www
 	head -c 100000 /dev/zero >/tmp/www/big
 	httpd -p 80 -h /tmp/www
-	openssl s_server -6 -accept '[::]:443' -cert /tls.crt -key /tls.key -www >/tmp/tls 2>&1 &
-	await 60 nc -z "$ADDR4" 443 && await 10 nc -z "$ADDR4" 80 && return 0
+	openssl s_server -4 -accept 443 -cert /tls.crt -key /tls.key -www >/tmp/tls 2>&1 &
+	await 60 listens 443
+	openssl s_server -6 -accept 443 -cert /tls.crt -key /tls.key -www >>/tmp/tls 2>&1 &
+	await 60 listens 443 tcp6 && await 10 listens 80 && return 0
 	not_ok "servers for live connections start" "$(cat /tmp/tls)"
 	return 1
 }
@@ -210,9 +218,10 @@ answered() {
 
 # What an open connection sent is known while it is open: the iterator over sockets.
 live_open() {
-	sleep 1000 | nc -l -p 8080 -s "$ADDR4" >/dev/null 2>&1 &
+	sleep 1000 | nc -l -p 8080 >/dev/null 2>&1 &
+	await 10 listens 8080
 	(printf 'GET / HTTP/1.1\r\nHost: open.example\r\n\r\n'; sleep 1000) |
-		in_pod sh -c "until nc $ADDR4 8080; do sleep 0.1; done" >/dev/null 2>&1 &
+		in_pod nc "$ADDR4" 8080 >/dev/null 2>&1 &
 	shows "an open connection's bytes are counted" open.example "http l7 1 1 38 0 1"
 }
 
@@ -255,8 +264,8 @@ case $(cat /proc/cmdline) in
 	;;
 *)
 	if ask_check; then
-		ask_bpf
 		ask_live
+		ask_bpf
 	else
 		ask_why
 	fi
