@@ -234,9 +234,8 @@ static void read_port(const struct place *p, struct destination *d)
 		place_fail(p, "port", -EINVAL, "not a number from 0 to 65535");
 		return;
 	}
+	/* 0 is a port that one can try to connect to; it fails, and is counted as that. */
 	d->port = (uint16_t)item->valuedouble;
-	if (d->port == 0 && d->host && !destination_is_sum(d))
-		place_fail(p, "port", -EINVAL, "0 stands for a sum of hosts only");
 }
 
 /* What protocol and host say by themselves when the field is absent; ~other never has it. */

@@ -140,7 +140,7 @@ struct destination {
 	struct source source;
 	char *host; /* validated name, IP literal, or a MODEL_HOST_ word; owned */
 	enum name_source name_source;
-	uint16_t port; /* 0 only for MODEL_HOST_OTHER */
+	uint16_t port; /* 0 for MODEL_HOST_OTHER, or where somebody tried to connect to it */
 	enum protocol protocol;
 	bool internal; /* scope: internal, else external */
 	enum visibility visibility;

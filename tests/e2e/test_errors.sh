@@ -81,6 +81,10 @@ check_values() {
 	bad_values run max-hosts-per-workload -1 abc 1.5 0x10 99999999999999999999 ''
 	bad_values run max-destinations 0 -1 9999999999 12k
 	bad_values run internal-cidr 10.0.0.0/33 10.0.0/8 fd00::/129 nonsense /8 ''
+	bad_values run socket relative.sock ./agent.sock unix:/run/agent.sock ''
+	bad_values run node "$(printf 'n%.0s' {1..256})"
+	refuses "run: NODE_NAME that is too long" 2 "NODE_NAME: 'nnn.* is not" \
+		env NODE_NAME="$(printf 'n%.0s' {1..256})" "$AGENT" run
 	bad_values run log-level loud INFO1
 	bad_values run log-format xml
 	bad_values dump output xml JSON1
@@ -146,9 +150,35 @@ check_help() {
 		not_ok "version is one line" "$out"
 	fi
 	# shellcheck disable=SC2016 # expanded by the shell inside
-	refuses "version > /dev/full" 1 'space|write|full' bash -c '"$1" version >/dev/full' - "$AGENT"
-	# shellcheck disable=SC2016
-	refuses "--help > /dev/full" 1 'space|write|full' bash -c '"$1" dump -h >/dev/full' - "$AGENT"
+	refuses "check > /dev/full" 1 'No space left' bash -c '"$1" check >/dev/full' - "$AGENT"
+	prints_in_vain version version
+	prints_in_vain "--help of all" --help
+	prints_in_vain "--help" dump -h
+}
+
+# NAME ARG...: what can be printed cannot be written: the reason is said. Nobody reads it: that is
+# the reader's business, and nothing is said.
+prints_in_vain() {
+	local name=$1
+
+	shift
+	# shellcheck disable=SC2016 # expanded by the shell inside
+	refuses "$name > /dev/full" 1 'No space left on device' \
+		bash -c '"$@" >/dev/full' - "$AGENT" "$@"
+	unread "$name" "" "$@"
+}
+
+# NAME STDERR ARG...: ends with status 1 when its pipe has no reader, and without a word about it.
+unread() {
+	local name=$1 said=$2 got=0
+
+	shift 2
+	timeout -k 2 "$SECONDS_MAX" /usr/bin/python3 -c 'import os, subprocess, sys
+read, write = os.pipe()
+os.close(read)
+sys.exit(subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=write).returncode)' \
+		"$AGENT" "$@" >"$TMP/unread" 2>&1 || got=$?
+	is "$name into a pipe that nobody reads: status 1, no word" "$got $(<"$TMP/unread")" "1 $said"
 }
 
 # ---- run ---------------------------------------------------------------------------------
@@ -265,10 +295,12 @@ check_dump() {
 	refuses "dump: a name that does not resolve" 1 'no-such-host.invalid' \
 		"$AGENT" dump --agent http://no-such-host.invalid:9990
 	for kind in table wide json tsv; do
-		# shellcheck disable=SC2016
-		refuses "dump -o $kind > /dev/full" 1 'space|write|full' bash -c \
-			'"$1" dump --agent "unix:$2" -o "$3" >/dev/full' - "$AGENT" "$STAND_SOCKET" "$kind"
+		prints_in_vain "dump -o $kind" dump --agent "unix:$STAND_SOCKET" -o "$kind"
 	done
+	prints_in_vain "dump --watch" dump --agent "unix:$STAND_SOCKET" --watch
+	# What is never printed cannot fail: only looking at the pipe ends this one.
+	unread "dump --watch with nothing to print" "egress-agent: no destinations match" \
+		dump --agent "unix:$STAND_SOCKET" --watch --host nobody
 }
 
 # ---- generate ----------------------------------------------------------------------------
@@ -346,9 +378,7 @@ check_generate() {
 	refuses "generate --from a directory" 1 'from' "$AGENT" generate --from "$TMP/from"
 	refuses "generate --from a good and a bad file" 1 'truncated' \
 		"$AGENT" generate --from "$TMP/good.json" --from "$TMP/from/truncated"
-	# shellcheck disable=SC2016
-	refuses "generate > /dev/full" 1 'space|write|full' bash -c \
-		'"$1" generate --from "$2" >/dev/full' - "$AGENT" "$TMP/good.json"
+	prints_in_vain generate generate --from "$TMP/good.json"
 	refuses "generate --output-dir that cannot be made" 1 '/proc/no-such' \
 		"$AGENT" generate --from "$TMP/good.json" --output-dir /proc/no-such
 	check_memory

@@ -182,15 +182,57 @@ watch() {
 	echo "printed $(grep -cF www.google.com "$TRAFFIC_DIR/watch.out") times, exit $status on SIGINT"
 }
 
-# A reader that leaves ends it, within two intervals and some.
+# INTERVAL: a reader that leaves ends it, without a word and long before the next round.
 watch_pipe() {
-	local start=$SECONDS
+	local out=$TRAFFIC_DIR/watch_pipe status=0
 
 	# shellcheck disable=SC2016 # expanded by the shell inside
-	timeout 20 bash -c '"$1" dump --agent "unix:$2" --watch=1s 2>/dev/null | head -n 1 >/dev/null' \
-		- "$STAND_AGENT_BIN" "$STAND_SOCKET" || { echo "exit status $?"; return 1; }
-	((SECONDS - start < 10)) || { echo "took $((SECONDS - start)) s"; return 1; }
-	echo "ended"
+	timeout 20 bash -c '"$1" dump --agent "unix:$2" --watch="$3" | head -n 1 >/dev/null
+		exit "${PIPESTATUS[0]}"' - "$STAND_AGENT_BIN" "$STAND_SOCKET" "$1" 2>"$out" || status=$?
+	((status == 1)) || { echo "exit status $status"; return 1; }
+	[[ ! -s $out ]] || { echo "stderr: $(<"$out")"; return 1; }
+	echo "ended with status $status"
+}
+
+painted_twice() {
+	(($(grep -cF $'\x1b[2J' "$1") >= 3))
+}
+
+# FORM: what dump --watch -o FORM paints on a terminal of 6 rows goes to $TRAFFIC_DIR/watch.FORM,
+# one screen behind the other, without carriage returns. The last one may be cut.
+watch_on_terminal() {
+	local out=$TRAFFIC_DIR/watch.$1 stop=$TRAFFIC_DIR/watch.stop pid
+
+	rm -f "$stop"
+	timeout 40 script -qefc "stty cols 80 rows 6; '$STAND_AGENT_BIN' dump --scope all \
+		--agent 'unix:$STAND_SOCKET' --watch=1s -o $1 & pid=\$!
+		until [ -e '$stop' ]; do sleep 0.1; done
+		kill \$pid; wait" /dev/null </dev/null >"$out.raw" &
+	pid=$!
+	stand_wait 20 painted_twice "$out.raw" || true
+	touch "$stop"
+	wait "$pid" || return 1
+	painted_twice "$out.raw" || { echo "painted less than twice"; return 1; }
+	tr -d '\r' <"$out.raw" >"$out"
+}
+
+# The rows that do not fit are counted for people, and never in what programs read.
+watch_terminal() {
+	local out=$TRAFFIC_DIR/watch rows fields
+
+	rows=$(hosts --scope all | wc -l)
+	((rows > 3)) || { echo "$rows rows fit the terminal"; return 1; }
+	watch_on_terminal table || return 1
+	watch_on_terminal tsv || return 1
+	grep -qxF "($((rows - 3)) more)" "$out.table" || { echo "table: no count of the rest"; return 1; }
+	! grep -q 'more)' "$out.tsv" || { echo "tsv: $(grep -m 1 'more)' "$out.tsv")"; return 1; }
+	fields=$(stand_agent dump -o tsv | awk -F'\t' '{ print NF; exit }')
+	awk -v RS='\033\\[H\033\\[2J' -v rows="$rows" -v fields="$fields" 'NR == 2 {
+		n = split($0, lines, "\n") - 1
+		for (i = 1; i <= n; i++) if (split(lines[i], f, "\t") != fields) exit 1
+		exit n != rows + 1
+	}' "$out.tsv" || { echo "tsv: not $rows rows of $fields fields on a screen"; return 1; }
+	echo "table: 3 of $rows rows and the rest counted; tsv: all $rows"
 }
 
 check_formats() {
@@ -199,11 +241,13 @@ check_formats() {
 	figures "dump -o wide" table wide
 	if script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 		figures "dump on a terminal" terminal
+		figures "dump --watch on a terminal" watch_terminal
 	else
 		skip "dump on a terminal" "no pseudo-terminals here (is devpts mounted?)"
 	fi
 	figures "dump --watch" watch
-	figures "dump --watch into a pipe that closes" watch_pipe
+	figures "dump --watch into a pipe that closes" watch_pipe 1s
+	figures "dump --watch=1h into a pipe that closes" watch_pipe 1h
 }
 
 # ---- metrics -----------------------------------------------------------------------------
@@ -393,13 +437,25 @@ check_http() {
 	figures "GET /metrics/" status 404 GET /metrics/
 	figures "GET /api/v1/destinations, unknown parameter" status 400 GET '/api/v1/destinations?frob=1'
 	figures "GET /api/v1/destinations, bad value" status 400 GET '/api/v1/destinations?visibility=l5'
+	figures "GET /api/v1/destinations, bad order" status 400 GET '/api/v1/destinations?sort=zzz'
+	figures "GET /api/v1/destinations, a parameter twice" \
+		status 400 GET '/api/v1/destinations?host=a&host=b'
 	figures "GET /api/v1/config, bad value" status 400 GET '/api/v1/config?api-version=v9'
+	figures "GET /api/v1/config, bad namespace" status 400 GET '/api/v1/config?root-namespace=A.b'
+	figures "GET /api/v1/config, a parameter twice" status 400 GET '/api/v1/config?all=true&all=true'
+	figures "GET /metrics, any parameter" status 200 GET '/metrics?collect[]=a&collect[]=b'
 	figures "security headers" security /healthz /metrics /api/v1/destinations /nowhere
 	figures "query of a host" query 'host=*.example.*' --host '*.example.*'
+	figures "query with an order" query 'sort=last-seen&scope=all' --sort last-seen --scope all
 	figures "query of visibility and scope" query 'visibility=l7&scope=all' --visibility l7 --scope all
 	figures "config as generate" config ''
 	figures "config with options as generate" config 'visibility=l7&api-version=v1beta1' \
 		--visibility l7 --api-version v1beta1
+	figures "config with selection as generate" config "all=true&registry=unknown&host=*.example.*&workload=$(
+		stand_workload app)" --all --registry unknown --host '*.example.*' --workload "$(stand_workload app)"
+	figures "config with the rest as generate" \
+		config 'scope=mesh&root-namespace=mesh-root&min-connections=2&only-unregistered=true' \
+		--scope mesh --root-namespace mesh-root --min-connections 2 --only-unregistered
 	figures "a request of 100 kB" long_request
 	figures "slow clients" slow_clients
 }

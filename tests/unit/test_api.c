@@ -21,7 +21,8 @@
 
 struct world {
 	const char *not_ready;
-	int error; /* of the next observations */
+	int error;       /* of the next observations */
+	bool registered; /* every host is, from the next observation on */
 	uint64_t now_ms;
 	unsigned int observed;
 	struct health health;
@@ -114,6 +115,8 @@ static int world_list(void *data, struct destination_list *ret)
 		destination_list_done(&list);
 		return r;
 	}
+	for (size_t i = 0; i < list.n && w->registered; i++)
+		list.items[i].registry = REGISTRY_REGISTERED;
 	destination_list_judge(&list);
 	*ret = list;
 	return 0;
@@ -442,14 +445,9 @@ static void config_page(void **state)
 	free(text);
 	text = get_config(w, QUERY("workload", "cart", "min-connections", "4", "all", "false"), 0);
 	free(text);
-	text = get_config(w, QUERY("workload", "cart", "only-unregistered", "false"), 1);
-	free(text);
 	text = get_config(w, QUERY("workload", "cart", "registry", "unknown"), 1);
 	free(text);
 	text = get_config(w, QUERY("workload", "cart", "registry", "blocked"), 0);
-	free(text);
-	text = get_config(w, QUERY("workload", "cart", "all", "true", "only-unregistered", "false"),
-			  1);
 	free(text);
 	text = get_config(w, QUERY("workload", "cart"), 1);
 	assert_int_not_equal(text[0], '#');
@@ -457,6 +455,21 @@ static void config_page(void **state)
 	text = get_config(w, QUERY("host", "no.such.host"), 0);
 	assert_string_equal(text, "");
 	free(text);
+}
+
+static void config_of_what_is_registered(void **state)
+{
+	struct world *w = *state;
+
+	w->registered = true;
+	free(get_config(w, QUERY("workload", "cart"), 0));
+	free(get_config(w, QUERY("workload", "cart", "all", "true"), 1));
+	free(get_config(w, QUERY("workload", "cart", "all", "false"), 0));
+	free(get_config(w, QUERY("workload", "cart", "only-unregistered", "false"), 1));
+	free(get_config(w, QUERY("workload", "cart", "only-unregistered", "true"), 0));
+	free(get_config(w, QUERY("workload", "cart", "all", "true", "only-unregistered", "false"),
+			1));
+	free(get_config(w, QUERY("workload", "cart", "all", "true", "registry", "registered"), 1));
 }
 
 static void config_wrong(void **state)
@@ -530,11 +543,17 @@ static void without_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WORLD_TEST(health_pages),        WORLD_TEST(before_it_is_ready),
-		WORLD_TEST(destinations_select), WORLD_TEST(destinations_wrong),
-		WORLD_TEST(metrics_page),        WORLD_TEST(observations_are_reused),
-		WORLD_TEST(failed_observation),  WORLD_TEST(config_page),
-		WORLD_TEST(config_wrong),        WORLD_TEST(without_memory),
+		WORLD_TEST(health_pages),
+		WORLD_TEST(before_it_is_ready),
+		WORLD_TEST(destinations_select),
+		WORLD_TEST(destinations_wrong),
+		WORLD_TEST(metrics_page),
+		WORLD_TEST(observations_are_reused),
+		WORLD_TEST(failed_observation),
+		WORLD_TEST(config_page),
+		WORLD_TEST(config_of_what_is_registered),
+		WORLD_TEST(config_wrong),
+		WORLD_TEST(without_memory),
 	};
 
 	return cmocka_run_group_tests_name("api", tests, NULL, NULL);

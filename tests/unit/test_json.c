@@ -276,7 +276,6 @@ static const struct {
 	{"443", "\"443\"", "destinations[0].port", "not a number from 0 to 65535"},
 	{"443", "1e999", "destinations[0].port", "not a number from 0 to 65535"},
 	{"\"port\": 443, ", "", "destinations[0].port", "not a number from 0 to 65535"},
-	{"443", "0", "destinations[0].port", "0 stands for a sum of hosts only"},
 	{"\"tcp\"", "\"sctp\"", "destinations[0].transport", "not one of the known words"},
 	{"\"protocol\": \"tls\", ", "", "destinations[0].protocol", "missing"},
 	{"\"protocol\": \"tls\"", "\"protocol\": \"TLS\"", "destinations[0].protocol",
