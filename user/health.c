@@ -78,7 +78,7 @@ static const struct health_help help[] = {
 };
 
 static void add_counter(struct health *h, const char *family, const char *label, const char *value,
-			uint64_t count)
+			double count)
 {
 	if (h->view.n_counters < ARRAY_SIZE(h->counters))
 		h->counters[h->view.n_counters++] = (struct health_counter){family, label, value,
@@ -111,7 +111,7 @@ void health_fill(const struct health_input *in, struct health *ret)
 	add_counter(h, HTTP_CUT, "reason", "crowded", in->http.crowded);
 	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
 	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
-	add_counter(h, CPU_SECONDS, NULL, NULL, (uint64_t)in->usage.cpu_seconds);
+	add_counter(h, CPU_SECONDS, NULL, NULL, in->usage.cpu_seconds);
 	add_gauge(h, HOSTS_FOLDED, NULL, NULL, (double)in->hosts_folded);
 	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
 	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);

@@ -434,12 +434,17 @@ static void health_label(struct text *t, const char *name, const char *value)
 	text_add_char(t, ' ');
 }
 
+/* With as few digits as read back as the same number: 0.1, not 0.10000000000000001. */
 static void health_number(struct text *t, double number)
 {
 	char buf[40];
+	int digits = 15;
 
-	snprintf(buf, sizeof(buf), "%.17g\n", number);
+	do {
+		snprintf(buf, sizeof(buf), "%.*g", digits++, number);
+	} while (digits <= 17 && strtod(buf, NULL) != number);
 	text_puts(t, buf);
+	text_add_char(t, '\n');
 }
 
 static int health_counters(struct text *t, const struct agent_health *h)

@@ -218,8 +218,7 @@ static int start_bpf(struct run *run)
 					    .internal = run->internal,
 					    .n_internal = run->n_internal};
 	const struct inventory_options listing = {
-		.node = run->node,
-		.max_hosts_per_workload = run->options->max_hosts};
+		.node = run->node, .max_hosts_per_workload = run->options->max_hosts};
 	_cleanup_free_ char *why = NULL;
 	int r;
 

@@ -24,7 +24,7 @@ static struct health_counter counters[] = {
 	{"egress_agent_flows", "outcome", "tls", 7},
 	{"egress_agent_flows", "outcome", "ht\"tp\\\n", 8},
 	{"egress_agent_events", NULL, NULL, 0x1p53},
-	{"process_cpu_seconds", NULL, NULL, 12.25},
+	{"process_cpu_seconds", NULL, NULL, 0.094257},
 };
 static struct health_gauge gauges[] = {{"egress_agent_map_entries", "map", "dests", 1.5}};
 static const struct health_help help[] = {
@@ -526,7 +526,7 @@ static void test_health(void **state)
 		"egress_agent_events_total 9007199254740992\n"
 		"# HELP process_cpu_seconds_total Time.\n"
 		"# TYPE process_cpu_seconds_total counter\n"
-		"process_cpu_seconds_total 12.25\n"
+		"process_cpu_seconds_total 0.094257\n"
 		"# HELP egress_agent_map_entries Entries.\n"
 		"# TYPE egress_agent_map_entries gauge\n"
 		"egress_agent_map_entries{map=\"dests\"} 1.5\n");
