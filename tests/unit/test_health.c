@@ -55,7 +55,7 @@ static void every_line_is_printed(void **state)
 		"egress_agent_http_connections_cut_total{reason=\"crowded\"} 1005",
 		"egress_agent_http_connections_cut_total{reason=\"late\"} 1006",
 		"egress_agent_http_replies_refused_total 1007",
-		"process_cpu_seconds_total 1008",
+		"process_cpu_seconds_total 1008.75",
 		"process_resident_memory_bytes 123456",
 		"egress_agent_snapshot_duration_seconds 0.125",
 		"egress_agent_map_entries{map=\"destinations\"} 5",
