@@ -29,7 +29,7 @@ SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 
 msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-.PHONY: all demo test check-build lint format install clean help setup
+.PHONY: all demo test check-vm check-build lint format install clean help setup
 all: $(B)/egress-agent ## build build/egress-agent
 
 setup: ## install the Debian packages that building, the demo and the tests need (root)
@@ -45,6 +45,11 @@ test: ## install what is needed, build, and run every test layer (root)
 	@bash tests/lib/packages.sh
 	@$(MAKE) --no-print-directory all check-build
 	@bash tests/run.sh
+
+check-vm: ## boot Debian kernels in qemu and run check, the bpf layer and live connections on each (root, minutes)
+	@bash tests/lib/packages.sh build test vm
+	@$(MAKE) --no-print-directory all check-build
+	@bash tests/vm/run.sh
 
 check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf ## build the test programs
 

@@ -385,13 +385,15 @@ static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse 
 		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 }
 
-/* New payload of a flow that is not decided. p may be NULL for want of memory. Returns 1 when the flow is decided. */
+/*
+ * New payload of a flow that is not decided. p may be NULL for want of memory: such a flow is attributed at its end,
+ * for the key on the stack that takes does not fit below this caller's. Returns 1 when the flow is decided.
+ */
 static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
 {
 	if (!p) {
 		ea_count(EA_COUNT_NO_PARSE_MEMORY);
 		f->phase = EA_PHASE_DECIDED;
-		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 		return 1;
 	}
 	if (f->phase == EA_PHASE_OPEN) {

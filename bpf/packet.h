@@ -99,24 +99,18 @@ static __always_inline __u32 ea_min(__u32 a, __u32 b)
 }
 
 /*
- * Call round(i, ctx) until it returns non-zero or `most` rounds are done. Kernels before 5.17 have no
- * bpf_loop and verify every round of a plain loop on its own: they get at most EA_ROUNDS_OLD.
+ * Call round(i, ctx) until it returns non-zero or `most` rounds are done. bpf_loop needs Linux 5.17: a plain loop,
+ * of which the verifier follows every round, would have room for 8 of them.
  */
-#define EA_ROUNDS_OLD 48
-
 static __always_inline void ea_repeat(__u32 most, long (*round)(__u32, void *), void *ctx)
 {
 #ifdef __bpf__
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		bpf_loop(most, round, ctx, 0);
-		return;
-	}
-	if (most > EA_ROUNDS_OLD)
-		most = EA_ROUNDS_OLD;
-#endif
+	bpf_loop(most, round, ctx, 0);
+#else
 	for (__u32 i = 0; i < most; i++)
 		if (round(i, ctx))
 			break;
+#endif
 }
 
 /* What the walk finds. Integers in host byte order, addresses in network byte order (IPv4 as ::ffff:a.b.c.d). */

@@ -32,12 +32,11 @@ static void (*print_log)(int level, const char *text);
 
 static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	char text[1024];
+	_cleanup_free_ char *text = NULL;
 
-	if (!print_log)
+	/* A verifier's log is one message of many lines, and its last ones matter. */
+	if (!print_log || vasprintf(&text, fmt, args) < 0)
 		return 0;
-	vsnprintf(text, sizeof(text), fmt, args);
-	text[strcspn(text, "\n")] = 0;
 	print_log(level == LIBBPF_WARN ? 0 : level == LIBBPF_INFO ? 1 : 2, text);
 	return 0;
 }
@@ -208,10 +207,12 @@ static int load(struct bpf_agent *a, char **ret_why)
 
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	r = egress_bpf__load(a->skel);
-	if (r == -EPERM || r == -EACCES)
-		return why(ret_why, -EPERM, "the kernel does not allow loading BPF programs");
+	if (r == -EPERM)
+		return why(ret_why, r, "the kernel does not allow loading BPF programs");
+	/* EACCES among others: that is the verifier's word, not one about privileges. */
 	if (r)
-		return why(ret_why, r, "the kernel refused the BPF programs: %s", strerror(-r));
+		return why(ret_why, -EINVAL, "the kernel refused the BPF programs: %s",
+			   strerror(-r));
 	return 0;
 }
 

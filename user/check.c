@@ -21,7 +21,7 @@
 #define CHECK_STATUS  "/proc/self/status"
 #define CHECK_TEXT    5000
 #define CHECK_MESH    15001
-#define KERNEL_NEEDED KERNEL_AT(5, 10)
+#define KERNEL_NEEDED KERNEL_AT(5, 17) /* bpf_loop */
 #define KERNEL_MEMCG \
 	KERNEL_AT(5, 11) /* from here on BPF memory is the cgroup's, RLIMIT_MEMLOCK no matter */
 
@@ -64,7 +64,7 @@ static void check_kernel(const struct check_options *o, struct check_result *ret
 	bool ok = kernel_version(&name) >= KERNEL_NEEDED;
 
 	(void)o;
-	result_set(ret, ok, "%s%s", name.release, ok ? "" : "; use Linux 5.10 or later");
+	result_set(ret, ok, "%s%s", name.release, ok ? "" : "; use Linux 5.17 or later");
 }
 
 static void check_btf(const struct check_options *o, struct check_result *ret)

@@ -483,6 +483,7 @@ int main(void)
 		printf("skip - programs in the kernel: needs root\n");
 		return 0;
 	}
+	setlinebuf(stdout);
 	libbpf_set_print(NULL);
 	verifier_cost();
 	for (int v6 = 0; v6 < 2; v6++) {

@@ -5,7 +5,7 @@
 # Owns: the list of packages, and that installing them starts no service.
 # Must not know how anything is built or tested.
 #
-# GROUP is build (make), stand (make demo), test (make test, make lint); default all three.
+# GROUP is build (make), stand (make demo), test (make test, make lint), vm (make check-vm); default the first three.
 # Silent when everything is there: then it needs neither root nor network.
 set -euo pipefail
 
@@ -15,6 +15,7 @@ stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-lin
 	mount)
 tests=(libcmocka-dev clang-format clang-tidy shellcheck ethtool python3 python3-yaml
 	python3-jsonschema)
+vm=(qemu-system-x86 busybox-static cpio curl openssl)
 
 POLICY=/usr/sbin/policy-rc.d
 KEPT=$POLICY.before-egress-agent
@@ -102,7 +103,8 @@ main() {
 		build) wanted+=("${build[@]}") ;;
 		stand) wanted+=("${stand[@]}") ;;
 		test) wanted+=("${tests[@]}") ;;
-		*) die "no such group: $group; groups are build, stand, test" ;;
+		vm) wanted+=("${vm[@]}") ;;
+		*) die "no such group: $group; groups are build, stand, test, vm" ;;
 		esac
 	done
 	command -v apt-get >/dev/null ||

@@ -37,7 +37,10 @@ die() {
 
 # shellcheck disable=SC2317 # from the trap
 cleanup() {
-	[[ -z $QEMU_PID ]] || kill -KILL "$QEMU_PID" 2>/dev/null || true
+	if [[ -n $QEMU_PID ]]; then
+		kill -KILL "$QEMU_PID" 2>/dev/null || true
+		wait "$QEMU_PID" 2>/dev/null || true
+	fi
 	[[ -z $WORK ]] || rm -rf "$WORK"
 }
 
@@ -229,7 +232,7 @@ machine() {
 		why="ended early"
 	fi
 	if ! report; then
-		last=$(tail -n 3 "$VM/$release.console" "$WORK/qemu" 2>/dev/null)
+		last=$(tail -qn 3 "$VM/$release.console" "$WORK/qemu" 2>/dev/null)
 		not_ok "$release: the machine runs to its end" "$why; its last words: $last"
 	fi
 	figures
