@@ -29,7 +29,7 @@ SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 
 msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-.PHONY: all demo test check-vm check-build lint format install clean help setup
+.PHONY: all demo test check-vm check-build fuzz lint format install clean help setup
 all: $(B)/egress-agent ## build build/egress-agent
 
 setup: ## install the Debian packages that building, the demo and the tests need (root)
@@ -89,6 +89,33 @@ $(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
 
 $(B)/test_bpf: tests/bpf/test_bpf.c tests/bpf/cases.h $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
+
+# Fuzz targets include what they test; FUZZ_SECONDS bounds each.
+FUZZ         := tls http flow capture
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS   := -g -O1 -std=gnu11 -D_GNU_SOURCE -iquote include -iquote user -iquote $(B) \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_flow    := user/native.c
+FUZZ_capture := user/capture.c user/stream.c -lpcap
+
+$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h) user/native.c user/capture.c user/stream.c
+	@mkdir -p $(@D)
+	$(call msg,FUZZ,$@)$(CLANG) $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
+
+$(B)/fuzz/seeds: tests/fuzz/seeds.c tests/bpf/cases.h
+	@mkdir -p $(@D)
+	$(call msg,CC,$@)$(CC) -D_GNU_SOURCE $< -o $@
+
+fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZZ_SECONDS (60), from the case table's seeds
+	@mkdir -p $(FUZZ:%=$(B)/fuzz/corpus/%)
+	@$(B)/fuzz/seeds $(B)/fuzz/corpus
+	@for t in $(FUZZ); do \
+		dict=tests/fuzz/$$t.dict; [ -e $$dict ] && dict=-dict=$$dict || dict=; \
+		$(B)/fuzz/fuzz_$$t $$dict -max_len=3000 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+			-artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus/$$t >$(B)/fuzz/$$t.log 2>&1 || \
+			{ tail -n 40 $(B)/fuzz/$$t.log; exit 1; }; \
+		echo "fuzz: $$t: $$(sed -n 's/^stat::number_of_executed_units: *//p' $(B)/fuzz/$$t.log) runs, no finding"; \
+	done
 
 lint: $(B)/egress.skel.h ## clang-format, clang-tidy, shellcheck, spelling of the SPDX lines
 	@bash tests/lint.sh

@@ -66,8 +66,8 @@ static __always_inline int egress_in_order(struct bpf_sock *sk, struct ea_flow *
 
 	if (f->phase == EA_PHASE_HTTP)
 		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
-	return p ? http_in_order(&p->http.request, &f->next, pkt) :
-		   packet_in_order(pkt, &f->next, NULL);
+	return p ? http_in_order(&p->http.request, &f->next, pkt)
+		 : packet_in_order(pkt, &f->next, NULL);
 }
 
 static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *sk,
@@ -314,7 +314,8 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 	if (!f || !sk || f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))
 		return 0;
-	if (f->phase == EA_PHASE_PRELUDE && bpf_ktime_get_ns() - f->start_ns > EA_PATIENCE_NS)
+	if (!f->dest_id && (f->phase == EA_PHASE_PRELUDE || f->phase == EA_PHASE_HEADER) &&
+	    bpf_ktime_get_ns() - f->start_ns > EA_PATIENCE_NS)
 		flow_attribute_bare(f, EA_PROTO_TCP);
 	if (!f->dest_id)
 		return 0;

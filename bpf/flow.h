@@ -220,11 +220,12 @@ static __always_inline int flow_prelude(struct ea_flow *f, struct ea_parse *p,
 		ea_count(EA_COUNT_TLS_UNNAMED);
 	else
 		ea_count(EA_COUNT_TCP);
-	flow_attribute_ip(f, p, v == EA_NO_NAME ? EA_PROTO_TLS : EA_PROTO_TCP, 0);
+	if (!f->dest_id)
+		flow_attribute_ip(f, p, v == EA_NO_NAME ? EA_PROTO_TLS : EA_PROTO_TCP, 0);
 	return 1;
 }
 
-/* First payload byte: which reader, if any. TLS: RFC 8446 section 5.1; else a method's first letter. */
+/* Next payload byte: which reader, if any. TLS: RFC 8446 section 5.1; else a method's first letter. */
 static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
 {
 	__u8 byte;
@@ -235,9 +236,22 @@ static __always_inline __u8 flow_sniff(const struct ea_packet *pkt)
 	}
 	if (byte == EA_TLS_HANDSHAKE)
 		return EA_PHASE_TLS;
-	if (http_is_token(byte) || byte == '\r' || byte == '\n')
-		return EA_PHASE_HTTP;
-	return EA_PHASE_PRELUDE;
+	if (header_begins(byte))
+		return EA_PHASE_HEADER;
+	return http_is_token(byte) ? EA_PHASE_HTTP : EA_PHASE_PRELUDE;
+}
+
+/* Bytes of SOCKS or PROXY headers. What comes behind them is read as if the connection began there. */
+static __always_inline void flow_header(struct ea_flow *f, struct ea_parse *p,
+					struct ea_packet *pkt)
+{
+	enum ea_verdict v = ea_header_feed(&p->prelude, &pkt->bytes, pkt->cursor);
+
+	if (v == EA_MORE)
+		return;
+	pkt->cursor = p->prelude.c;
+	f->phase = v == EA_DONE ? flow_sniff(pkt) : EA_PHASE_PRELUDE;
+	p->prelude.first = v == EA_DONE;
 }
 
 /* Count an end. Bytes have been added before. */

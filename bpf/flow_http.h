@@ -170,7 +170,7 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 					  struct ea_packet *pkt)
 {
 	struct ea_http *h = &p->http.request;
-	int tunnel = f->dest_id && h->method == EA_METHOD_CONNECT;
+	int tunnel = f->dest_id && h->flags & EA_HTTP_TUNNEL;
 
 	if (f->dest_id && !tunnel) {
 		http_stop(h);
@@ -178,11 +178,9 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 	}
 	pkt->cursor = h->c;
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
-	f->phase = tunnel ? EA_PHASE_TLS : EA_PHASE_PRELUDE;
-	if (tunnel)
-		__builtin_memset(&p->tls, 0, sizeof(p->tls));
-	else
-		__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
+	f->phase = tunnel && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS : EA_PHASE_PRELUDE;
+	__builtin_memset(&p->tls, 0, sizeof(p->tls));
+	__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
 }
 
 /* Too long, or broken: heads of requests are not looked for in what follows. */
@@ -377,7 +375,7 @@ static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse 
 		ea_count(EA_COUNT_SILENT);
 	else if (f->phase == EA_PHASE_HTTP)
 		ea_count(EA_COUNT_INCOMPLETE);
-	else if (f->phase == EA_PHASE_PRELUDE)
+	else if (f->phase == EA_PHASE_PRELUDE || f->phase == EA_PHASE_HEADER)
 		ea_count(EA_COUNT_TCP);
 	if (f->phase == EA_PHASE_TLS && p)
 		flow_tls_decide(f, p, p->tls.named ? EA_DONE : EA_MORE);
@@ -400,6 +398,8 @@ static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, stru
 		f->phase = flow_sniff(pkt);
 		p->prelude.first = f->phase == EA_PHASE_PRELUDE;
 	}
+	if (f->phase == EA_PHASE_HEADER)
+		flow_header(f, p, pkt);
 	/* A reader may find that the rest of the packet is for the next one. */
 	if (f->phase == EA_PHASE_HTTP && flow_http_request(f, p, pkt))
 		return 1;

@@ -13,6 +13,7 @@
 
 enum ea_phase {
 	EA_PHASE_OPEN,    /* no payload sent yet */
+	EA_PHASE_HEADER,  /* within what may be a SOCKS or PROXY header */
 	EA_PHASE_TLS,     /* within a ClientHello */
 	EA_PHASE_HTTP,    /* heads are read in both directions */
 	EA_PHASE_PRELUDE, /* something else, perhaps a ClientHello after it */
@@ -32,7 +33,7 @@ enum ea_flow_flag {
 /* Every followed socket carries this for its life: keep it small. */
 struct ea_flow {
 	__u64 cgroup_id;
-	__u64 start_ns; /* established */
+	__u64 start_ns;       /* established */
 	__u64 sent, received; /* bytes already added to the destination; only grow */
 	__u32 dest_id;        /* 0: not decided */
 	__u32 facts;          /* enum ea_fact of the path (redirected or direct) */
@@ -59,7 +60,7 @@ struct ea_http_pair {
 	__u32 pushed,
 		popped; /* requests and answers so far: egress counts the one, ingress the other */
 	__u32 next;     /* sequence number of the answer's next byte in order */
-	__u32 blind; /* too many requests at once: answers are not paired any more */
+	__u32 blind;    /* too many requests at once: answers are not paired any more */
 	__u32 resync;   /* egress asks ingress to start anew, at: */
 	__u32 resync_next;   /*   this sequence number */
 	__u32 resync_popped; /*   and this request */

@@ -19,6 +19,13 @@
 
 /* "PROXY": not a method but the header line of the PROXY protocol, version 1. What it announces comes behind it. */
 #define EA_HTTP_PROXY_WORD 0x50524f5859ULL
+/*
+ * "OPTIONS", which some send without a target; "SOURCE", Icecast's, whose version is "ICE/1.0"; "CCM_POST", that of
+ * Microsoft's Configuration Manager.
+ */
+#define EA_HTTP_OPTIONS_WORD  0x4f5054494f4e53ULL
+#define EA_HTTP_SOURCE_WORD   0x534f55524345ULL
+#define EA_HTTP_CCM_POST_WORD 0x43434d5f504f5354ULL
 
 enum ea_http_state {
 	/* request line */
@@ -60,6 +67,12 @@ enum ea_http_flag {
 		1 << 3, /* the host is known: first Host field, or the target's authority */
 	EA_HTTP_BRACKET = 1 << 4,  /* within [ ] of an IPv6 literal */
 	EA_HTTP_TOO_LONG = 1 << 5, /* the host does not fit */
+	EA_HTTP_LOOSE = 1 << 6,    /* no version in the request line: a Host must make up for it */
+	EA_HTTP_FOREIGN =
+		1 << 7, /* its last word is no HTTP version: RTSP, SIP, ICAP, a mere sentence */
+	EA_HTTP_LENGTH_BAD =
+		1 << 8,          /* Content-Length is no number: nobody knows where the body ends */
+	EA_HTTP_TUNNEL = 1 << 9, /* behind a CONNECT; survives http_reset() */
 };
 
 /* Field names worth reading, as bits while a name is compared byte by byte. */
@@ -73,11 +86,11 @@ enum ea_http_field {
  * Words that are compared byte by byte. Sizes exceed the next power of two: arrays of exactly 8, 16 or 32 bytes
  * would go to mergeable sections, which libbpf does not load.
  */
-static const char http_word_version[9] = "HTTP/1.";
-static const char http_word_host[9] = "host:";
-static const char http_word_length[17] = "content-length:";
-static const char http_word_coding[33] = "transfer-encoding:";
-static const char http_word_chunked[9] = "chunked";
+static const __u8 http_word_version[9] = "HTTP/1.";
+static const __u8 http_word_host[9] = "host:";
+static const __u8 http_word_length[17] = "content-length:";
+static const __u8 http_word_coding[33] = "transfer-encoding:";
+static const __u8 http_word_chunked[9] = "chunked";
 
 struct ea_http {
 	__u64 window[EA_WINDOW / 8]; /* bytes of the current packet, from window_off */
@@ -90,12 +103,13 @@ struct ea_http {
 	__u32 head;    /* bytes of this head so far */
 	__u32 dest_id; /* whom the bytes of the current message belong to; kept by flow_http.h */
 	__u16 host_len;
+	__u16 flags;  /* enum ea_http_flag */
 	__u8 state;   /* enum ea_http_state */
-	__u8 flags;   /* enum ea_http_flag */
 	__u8 pos;     /* place within a fixed word, or bytes of the method */
-	__u8 fields;  /* enum ea_http_field: candidates */
+	__u8 fields;  /* enum ea_http_field: candidates, then what the last line was */
 	__u8 method;  /* enum ea_method, once read */
 	__u8 verdict; /* of the last step */
+	__u8 pad[7];
 };
 
 /* Bytes that need not be looked at. */
@@ -108,13 +122,14 @@ static __always_inline int http_in_body(const struct ea_http *h)
 /* Ready for the next message of this direction. */
 static __always_inline void http_reset(struct ea_http *h)
 {
-	h->flags &= EA_HTTP_RESPONSE;
-	h->state = h->flags ? EA_HTTP_STATUS_VERSION : EA_HTTP_METHOD;
+	h->flags &= EA_HTTP_RESPONSE | EA_HTTP_TUNNEL;
+	h->state = h->flags & EA_HTTP_RESPONSE ? EA_HTTP_STATUS_VERSION : EA_HTTP_METHOD;
 	h->body = 0;
 	h->word = 0;
 	h->head = 0;
 	h->host_len = 0;
 	h->pos = 0;
+	h->fields = 0;
 }
 
 /* Have the window hold the byte at h->c.off. Negative on a failed load. Needs h->c.off < h->c.end. */
@@ -212,15 +227,48 @@ static __always_inline __u8 http_method(__u64 word)
 	return EA_METHOD_OTHER;
 }
 
+/* Only after a method that is known: every text protocol's first line would else be waited on. */
+static __always_inline int http_may_lack_version(const struct ea_http *h)
+{
+	if (h->word == EA_HTTP_SOURCE_WORD)
+		return 1;
+	if (h->flags & EA_HTTP_FOREIGN)
+		return 0;
+	return h->method != EA_METHOD_OTHER || h->word == EA_HTTP_CCM_POST_WORD;
+}
+
+/*
+ * The request line ended without a version. Servers answer such requests with 400, yet they are requests, if what
+ * follows are fields with a Host among them. A line of the PROXY protocol is passed over.
+ */
+static __always_inline enum ea_verdict http_line_without_version(struct ea_http *h)
+{
+	if (h->word == EA_HTTP_PROXY_WORD) {
+		http_reset(h);
+		return EA_AGAIN;
+	}
+	if (!http_may_lack_version(h))
+		return EA_NOT_MINE;
+	h->flags = (h->flags & EA_HTTP_TUNNEL) | EA_HTTP_LOOSE;
+	h->host_len = 0;
+	h->state = EA_HTTP_FIELD;
+	return EA_AGAIN;
+}
+
 static __always_inline enum ea_verdict http_method_byte(struct ea_http *h, __u8 c)
 {
-	/* RFC 9112 section 2.2: a server ignores an empty line before the request line. */
+	/* RFC 9112 section 2.2: empty lines before a request are ignored. */
 	if (!h->pos && (c == '\r' || c == '\n'))
 		return EA_AGAIN;
 	if (c == ' ' && h->pos) {
 		h->method = h->pos <= 8 ? http_method(h->word) : EA_METHOD_OTHER;
 		h->state = EA_HTTP_FORM;
 		return EA_AGAIN;
+	}
+	if (h->word == EA_HTTP_OPTIONS_WORD && (c == '\r' || c == '\n')) {
+		h->method = EA_METHOD_OPTIONS;
+		h->state = EA_HTTP_TARGET;
+		return c == '\r' ? EA_AGAIN : http_line_without_version(h);
 	}
 	if (!http_is_token(c) || ++h->pos > EA_METHOD_LEN_MAX)
 		return EA_NOT_MINE;
@@ -266,6 +314,9 @@ static __always_inline void http_scheme_byte(struct ea_http *h, __u8 c)
 	else if (h->pos && c == '/') {
 		if (++h->pos == 3)
 			h->state = EA_HTTP_AUTHORITY;
+	} else if (c == ' ') {
+		h->pos = 0;
+		h->state = EA_HTTP_VERSION;
 	} else if (h->pos || !http_is_token(c))
 		h->state = EA_HTTP_TARGET;
 }
@@ -303,7 +354,10 @@ static __always_inline enum ea_verdict http_version_byte(struct ea_http *h, __u8
 		return EA_AGAIN;
 	}
 	if (c == '\n')
-		return EA_NOT_MINE;
+		return http_line_without_version(h);
+	/* "HTTP/" was there, or nothing at all: still HTTP's. */
+	if (c != ' ' && c != '\r' && h->pos < 5)
+		h->flags |= EA_HTTP_FOREIGN;
 	h->pos = 0;
 	if (c != ' ')
 		h->state = EA_HTTP_TARGET;
@@ -348,7 +402,7 @@ static __always_inline enum ea_verdict http_status_byte(struct ea_http *h, __u8 
 }
 
 /* Compare the field's name with the three that matter, all at once. */
-static __always_inline void http_name_byte(struct ea_http *h, __u8 c)
+static __always_inline enum ea_verdict http_name_byte(struct ea_http *h, __u8 c)
 {
 	__u8 p = h->pos++, f = h->fields;
 
@@ -360,17 +414,20 @@ static __always_inline void http_name_byte(struct ea_http *h, __u8 c)
 	if (p > 17 || c != http_word_coding[p & 31])
 		f &= ~EA_FIELD_CODING;
 	h->fields = f;
+	if (h->flags & EA_HTTP_LOOSE && c != ':')
+		return http_is_token(c) ? EA_AGAIN : EA_NOT_MINE;
 	if (f && c != ':')
-		return;
+		return EA_AGAIN;
 	h->pos = 0;
 	if (c == '\n') {
 		h->state = EA_HTTP_FIELD;
-		return;
+		return EA_AGAIN;
 	}
 	h->state = f & EA_FIELD_HOST     ? EA_HTTP_VALUE_HOST
 		   : f & EA_FIELD_LENGTH ? EA_HTTP_VALUE_LENGTH
 		   : f & EA_FIELD_CODING ? EA_HTTP_VALUE_CODING
 					 : EA_HTTP_SKIP_LINE;
+	return EA_AGAIN;
 }
 
 static __always_inline void http_host_value_byte(struct ea_http *h, __u8 *host, __u8 c)
@@ -386,26 +443,24 @@ static __always_inline void http_host_value_byte(struct ea_http *h, __u8 *host, 
 }
 
 /* Digits, spaces around them allowed. Anything else makes the body's end unknown. */
-static __always_inline enum ea_verdict http_length_byte(struct ea_http *h, __u8 c)
+static __always_inline void http_length_byte(struct ea_http *h, __u8 c)
 {
 	if (c >= '0' && c <= '9' && h->pos < 2) {
 		if (!h->pos)
 			h->body = 0;
 		if (h->body >> 59)
-			return EA_MALFORMED;
+			h->flags |= EA_HTTP_LENGTH_BAD;
 		h->pos = 1;
 		h->body = h->body * 10 + (c - '0');
-		return EA_AGAIN;
-	}
-	if (c == ' ' || c == '\t' || c == '\r') {
+	} else if (c == ' ' || c == '\t' || c == '\r') {
 		h->pos += h->pos == 1;
-		return EA_AGAIN;
+	} else if (c == '\n') {
+		h->flags |= h->pos ? EA_HTTP_LENGTH : 0;
+		h->state = EA_HTTP_FIELD;
+	} else {
+		h->flags |= EA_HTTP_LENGTH_BAD;
+		h->state = EA_HTTP_SKIP_LINE;
 	}
-	if (c != '\n' || !h->pos)
-		return EA_MALFORMED;
-	h->flags |= EA_HTTP_LENGTH;
-	h->state = EA_HTTP_FIELD;
-	return EA_AGAIN;
 }
 
 /* RFC 9112 section 6.1: chunked counts if it is the last coding. */
@@ -423,23 +478,40 @@ static __always_inline void http_coding_byte(struct ea_http *h, __u8 c)
 	}
 }
 
+/* A line that begins with a blank goes on with the value of the one before (RFC 9112 section 5.2). */
+static __always_inline void http_fold(struct ea_http *h)
+{
+	h->state = EA_HTTP_SKIP_LINE;
+	if (h->fields & EA_FIELD_HOST && !(h->flags & EA_HTTP_HOST_DONE))
+		h->state = EA_HTTP_VALUE_HOST;
+	else if (h->fields & EA_FIELD_LENGTH && !(h->flags & EA_HTTP_LENGTH))
+		h->state = EA_HTTP_VALUE_LENGTH;
+	else if (h->fields & EA_FIELD_CODING) {
+		h->state = EA_HTTP_VALUE_CODING;
+		h->pos = h->flags & EA_HTTP_CHUNKED ? 7 : 0;
+		h->flags &= ~EA_HTTP_CHUNKED;
+	}
+}
+
 /* First byte of a line of the head: its end, a folded value, or a field. */
 static __always_inline enum ea_verdict http_field_byte(struct ea_http *h, __u8 c)
 {
+	int loose = h->flags & EA_HTTP_LOOSE;
+
 	if (c == '\n')
-		return EA_DONE;
+		return loose && !(h->flags & EA_HTTP_HOST_DONE) ? EA_NOT_MINE : EA_DONE;
 	if (c == '\r')
 		return EA_AGAIN;
 	h->pos = 0;
-	h->state = EA_HTTP_SKIP_LINE;
-	if (c == ' ' || c == '\t')
+	if ((c == ' ' || c == '\t') && !loose) {
+		http_fold(h);
 		return EA_AGAIN;
+	}
 	h->fields = EA_FIELD_LENGTH | EA_FIELD_CODING;
 	if (!(h->flags & (EA_HTTP_RESPONSE | EA_HTTP_HOST_DONE)))
 		h->fields |= EA_FIELD_HOST;
 	h->state = EA_HTTP_FIELD_NAME;
-	http_name_byte(h, c);
-	return EA_AGAIN;
+	return http_name_byte(h, c);
 }
 
 static __always_inline int http_hex(__u8 c)
@@ -493,10 +565,14 @@ static __always_inline enum ea_verdict http_byte(struct ea_http *h, __u8 *host, 
 	case EA_HTTP_METHOD:
 		return http_method_byte(h, c);
 	case EA_HTTP_SCHEME:
+		if (c == '\n')
+			return http_line_without_version(h);
 		http_scheme_byte(h, c);
 		break;
 	case EA_HTTP_AUTHORITY:
 	case EA_HTTP_AUTHORITY_PORT:
+		if (c == '\n')
+			return http_line_without_version(h);
 		http_authority_byte(h, host, c);
 		break;
 	case EA_HTTP_VERSION:
@@ -510,13 +586,13 @@ static __always_inline enum ea_verdict http_byte(struct ea_http *h, __u8 *host, 
 	case EA_HTTP_FIELD:
 		return http_field_byte(h, c);
 	case EA_HTTP_FIELD_NAME:
-		http_name_byte(h, c);
-		break;
+		return http_name_byte(h, c);
 	case EA_HTTP_VALUE_HOST:
 		http_host_value_byte(h, host, c);
 		break;
 	case EA_HTTP_VALUE_LENGTH:
-		return http_length_byte(h, c);
+		http_length_byte(h, c);
+		break;
 	case EA_HTTP_VALUE_CODING:
 		http_coding_byte(h, c);
 		break;
@@ -550,21 +626,19 @@ static __always_inline enum ea_verdict http_body(struct ea_http *h)
 	return EA_AGAIN;
 }
 
-/* The target of a request, up to a space. A line that ends within it is no HTTP/1 request. */
+/* The target of a request, up to a space. */
 static __always_inline enum ea_verdict http_target(struct ea_http *h)
 {
 	__u32 from = h->c.off - h->window_off;
 	__u32 lf = http_find(h, from, '\n');
 
 	if (lf < h->window_len && lf < http_find(h, from, ' ')) {
-		if (h->word != EA_HTTP_PROXY_WORD)
-			return EA_NOT_MINE;
 		h->c.off = h->window_off + lf + 1;
-		http_reset(h);
-		return EA_AGAIN;
+		return http_line_without_version(h);
 	}
 	if (http_skip_past(h, ' ')) {
 		h->pos = 0;
+		h->flags &= ~EA_HTTP_FOREIGN;
 		h->state = EA_HTTP_VERSION;
 	}
 	return EA_AGAIN;
@@ -643,9 +717,16 @@ static __always_inline enum ea_verdict http_step(struct ea_http *h, const struct
 static __always_inline enum ea_verdict http_begin_body(struct ea_http *h)
 {
 	h->pos = 0;
+	if (h->method == EA_METHOD_CONNECT)
+		h->flags |= EA_HTTP_TUNNEL;
 	if (h->flags & EA_HTTP_CHUNKED) {
 		h->body = 0;
 		h->state = EA_HTTP_CHUNK_SIZE;
+		return EA_AGAIN;
+	}
+	if (h->flags & EA_HTTP_LENGTH_BAD) {
+		h->body = ~0ULL;
+		h->state = EA_HTTP_UNTIL_CLOSE;
 		return EA_AGAIN;
 	}
 	if (h->flags & EA_HTTP_LENGTH && h->body) {

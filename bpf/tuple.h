@@ -145,8 +145,8 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 	}
 	if (!pkt->segment.len)
 		return;
-	order = f->phase == EA_PHASE_HTTP ? http_in_order(h, &f->next, pkt) :
-					    packet_in_order(pkt, &f->next, NULL);
+	order = f->phase == EA_PHASE_HTTP ? http_in_order(h, &f->next, pkt)
+					  : packet_in_order(pkt, &f->next, NULL);
 	if (order < 0)
 		order = tuple_gap(f, t, pkt);
 	if (order <= 0)

@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 1
+#define EA_ABI 2
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253

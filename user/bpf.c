@@ -114,11 +114,11 @@ static bool pin_adoptable(const struct bpf_agent *a)
 }
 
 /* Pins of another ABI, or of a start that did not finish: nothing in them can be used, whatever their names. */
-static void pin_clear(const struct bpf_agent *a)
+static void pin_clear(const struct bpf_agent *a, const char *pins)
 {
 	char path[PATH_MAX];
 	struct dirent *d;
-	DIR *dir = opendir(a->pin);
+	DIR *dir = opendir(pins);
 
 	while (dir && (d = readdir(dir)))
 		if (strncmp(d->d_name, "ea_", 3) == 0 || strncmp(d->d_name, "link_ea_", 8) == 0)
@@ -140,8 +140,8 @@ static void pin_keep_size(struct bpf_agent *a, struct bpf_map *map, const char *
 	if (!bpf_obj_get_info_by_fd(fd, &info, &size) && info.max_entries) {
 		bpf_map__set_max_entries(map, info.max_entries);
 		if (map == a->skel->maps.ea_dests && info.max_entries > REMAINDERS_MAX)
-			a->max_destinations =
-				MIN(a->max_destinations, info.max_entries - REMAINDERS_MAX);
+			a->max_destinations = MIN(a->max_destinations,
+						  info.max_entries - REMAINDERS_MAX);
 	}
 	close(fd);
 }
@@ -233,7 +233,8 @@ static int state_init(struct bpf_agent *a)
 		.since_ns = clock_ns(CLOCK_MONOTONIC),
 		.since_unix_ns = clock_ns(CLOCK_REALTIME),
 	};
-	_cleanup_free_ struct ea_stats *none = calloc((size_t)libbpf_num_possible_cpus(), sizeof(*none));
+	_cleanup_free_ struct ea_stats *none = calloc((size_t)libbpf_num_possible_cpus(),
+						      sizeof(*none));
 	__u32 zero = 0, overflow = EA_DEST_OVERFLOW;
 	int r;
 
@@ -270,7 +271,8 @@ static uint64_t link_cgroup(const struct bpf_link *link)
 	return bpf_obj_get_info_by_fd(bpf_link__fd(link), &info, &size) ? 0 : info.cgroup.cgroup_id;
 }
 
-static int attach_new(struct bpf_program *prog, int cgroup_fd, const char *pin, struct bpf_link **ret)
+static int attach_new(struct bpf_program *prog, int cgroup_fd, const char *pin,
+		      struct bpf_link **ret)
 {
 	struct bpf_link *link = bpf_program__attach_cgroup(prog, cgroup_fd);
 	int r;
@@ -333,8 +335,8 @@ static int attach(struct bpf_agent *a, const char *cgroup, char **ret_why)
 	if (!r)
 		r = attach_one(a, a->skel->progs.ea_sockops, fd, st.st_ino, &a->links[2]);
 	if (r == -EEXIST)
-		return why(ret_why, r, "the programs pinned in %s watch another cgroup than %s", a->pin,
-			   cgroup);
+		return why(ret_why, r, "the programs pinned in %s watch another cgroup than %s",
+			   a->pin, cgroup);
 	if (r == -EPERM)
 		return why(ret_why, r, "attaching to %s is not allowed", cgroup);
 	if (r)
@@ -378,7 +380,7 @@ static int open_pins(struct bpf_agent *a, const struct bpf_options *o, bool *ret
 		return r;
 	*ret_adopted = pin_adoptable(a);
 	if (!*ret_adopted)
-		pin_clear(a);
+		pin_clear(a, o->pin);
 	return pin_maps(a, *ret_adopted);
 }
 

@@ -78,6 +78,14 @@ static size_t over_tags(const uint8_t *data, size_t size, unsigned int type, siz
 	return type == TYPE_IPV4 || type == TYPE_IPV6 ? at : 0;
 }
 
+/* Both ways of sending IP over ARCnet: RFC 1051 (type 240), and RFC 1201 (212, IPv6 196), if not fragmented. */
+static size_t over_arcnet(const uint8_t *data, size_t size)
+{
+	if (size >= 5 && data[4] == 240)
+		return 5;
+	return size >= 8 && (data[4] == 212 || data[4] == 196) && data[5] == 0 ? 8 : 0;
+}
+
 /* Offset of the network header, 0 if there is none that is IP; raw IP is the caller's. */
 static size_t network_offset(int link, const uint8_t *data, size_t size)
 {
@@ -88,6 +96,8 @@ static size_t network_offset(int link, const uint8_t *data, size_t size)
 		return size >= 16 ? over_tags(data, size, be16(data + 14), 16) : 0;
 	case DLT_LINUX_SLL2:
 		return size >= 20 ? over_tags(data, size, be16(data), 20) : 0;
+	case DLT_ARCNET_LINUX:
+		return over_arcnet(data, size);
 	case DLT_NULL:
 	case DLT_LOOP:
 		return 4; /* the family's number differs from system to system: the IP version says it */
@@ -131,5 +141,6 @@ int capture_next(struct capture *c, struct capture_packet *ret, char **ret_why)
 	if (r == PCAP_ERROR_BREAK)
 		return 0;
 	*ret_why = strdup(pcap_geterr(c->pcap));
-	return -EIO;
+	/* libpcap tells only by its text whether the file could not be read, or what it holds is no packet. */
+	return *ret_why && strncmp(*ret_why, "error reading ", 14) == 0 ? -EIO : -ENODATA;
 }

@@ -2,8 +2,8 @@
 /*
  * Packets of a capture file, from the network header on. Owner of libpcap.
  *
- * Owns: pcap and pcapng, link types (Ethernet with any VLAN tags, raw IP, Linux cooked v1 and v2, loopback), what
- * is skipped. Must not know: TCP, names.
+ * Owns: pcap and pcapng, link types (Ethernet with any VLAN tags, raw IP, Linux cooked v1 and v2, loopback,
+ * ARCnet), what is skipped. Must not know: TCP, names.
  */
 #ifndef CAPTURE_H
 #define CAPTURE_H
@@ -23,7 +23,10 @@ struct capture_packet {
 int capture_open(const char *path, struct capture **ret, char **ret_why);
 void capture_close(struct capture *c);
 
-/* 1 with the next IP packet, 0 at the end, -EIO with *ret_why if the file is broken (what came before counts). */
+/*
+ * 1 with the next IP packet, 0 at the end; with *ret_why -ENODATA if what follows is no packet, or not all of one (the
+ * file was cut short, or damaged), -EIO if it cannot be read. What came before counts.
+ */
 int capture_next(struct capture *c, struct capture_packet *ret, char **ret_why);
 
 /* Packets that are not IP on a link type that is known, and those of other links. */

@@ -58,9 +58,11 @@ static const struct health_help help[] = {
 	{FLOWS, "Client connections by what their first bytes turned out to be."},
 	{UNPARSED,
 	 "Messages or connections given up on, by reason; their bytes are still counted."},
-	{FOLDED, "Connections or requests that the kernel counted under host ~other for want of room."},
-	{HOSTS_FOLDED, "Hosts without a line of their own, summed under ~other; of those folded in the "
-		       "kernel, their connections and requests."},
+	{FOLDED,
+	 "Connections or requests that the kernel counted under host ~other for want of room."},
+	{HOSTS_FOLDED,
+	 "Hosts without a line of their own, summed under ~other; of those folded in the "
+	 "kernel, their connections and requests."},
 	{LOST, "Connections, packets or counts lost in the kernel, by reason."},
 	{SNAPSHOTS, "Snapshots taken of the kernel's maps."},
 	{SNAPSHOT_FAILURES, "Snapshots that could not be taken."},

@@ -27,7 +27,7 @@ struct health_input {
 	} maps[HEALTH_MAPS_MAX];
 	size_t n_maps;
 	uint64_t snapshots, snapshot_failures;
-	uint64_t hosts_folded; /* without a line of their own */
+	uint64_t hosts_folded;   /* without a line of their own */
 	double snapshot_seconds; /* the last one took so long */
 	struct cgroup_counts cgroups;
 	struct http_counts http;

@@ -246,9 +246,9 @@ struct pass {
 	struct inventory *inv;
 	const struct bpf_snapshot *s;
 	size_t request_at, address_at; /* both are sorted by id, as the destinations are */
-	void *folded; /* tsearch tree of struct host: those without a line */
+	void *folded;                  /* tsearch tree of struct host: those without a line */
 	void *meshed; /* tsearch tree of struct host: pods with a connection that a sidecar took */
-	void *tls;                     /* tsearch tree of struct tls_balance */
+	void *tls;    /* tsearch tree of struct tls_balance */
 };
 
 /* Clock of the kernel to Unix milliseconds; the offset is fixed when the maps are made, so times stay put. */

@@ -5,6 +5,7 @@
  * Owns: the frames an engine is fed with, and the output. Captured segments are put in order (stream.c), wrapped into
  * plain Ethernet frames and pushed through the engine, which sees each connection as its sender's own hook would.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -50,18 +51,11 @@ static void put32(uint8_t *p, uint32_t v)
 	put16(p + 2, v & 0xffff);
 }
 
-static bool is_ipv4(const struct stream_end *e)
-{
-	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-
-	return memcmp(e->ip, prefix, sizeof(prefix)) == 0;
-}
-
 static size_t put_ip(uint8_t *p, const struct stream_end *from, const struct stream_end *to,
 		     size_t tcp)
 {
-	put16(p - 2, is_ipv4(from) ? 0x0800 : 0x86dd);
-	if (is_ipv4(from)) {
+	put16(p - 2, from->family == 4 ? 0x0800 : 0x86dd);
+	if (from->family == 4) {
 		p[0] = 0x45;
 		put16(p + 2, (unsigned int)(20 + tcp));
 		p[9] = 6;
@@ -144,6 +138,13 @@ static void name_escape(const struct ea_name_event *e, char *out)
 	*out = 0;
 }
 
+/* As it was sent: an IPv6 packet's address stays one, even if it stands for one of IPv4. */
+static void end_format(const struct stream_end *e, char text[ADDRESS_TEXT_MAX])
+{
+	inet_ntop(e->family == 4 ? AF_INET : AF_INET6, e->family == 4 ? e->ip + 12 : e->ip, text,
+		  ADDRESS_TEXT_MAX);
+}
+
 static const char *protocol_word(const struct ea_name_event *e)
 {
 	return e->proto == EA_PROTO_TLS ? "tls" : "http";
@@ -169,8 +170,8 @@ static void on_name(const struct ea_name_event *e, void *ctx)
 	if (e->source == EA_SOURCE_IP || !e->host_len)
 		return;
 	name_escape(e, name);
-	address_format(r->from->ip, src, sizeof(src));
-	address_format(r->to->ip, dst, sizeof(dst));
+	end_format(r->from, src);
+	end_format(r->to, dst);
 	if (r->options->output == OUTPUT_JSON)
 		print_json(r, e, src, dst, name);
 	else if (r->options->output == OUTPUT_TABLE)
@@ -212,7 +213,10 @@ static int read_all(struct replay *r, struct capture *c, const char *path)
 	if (r->error)
 		return log_fail("replay: %s: pushing packets failed: %s; try --engine native", path,
 				strerror(-r->error));
-	if (e < 0)
+	if (e == -ENODATA)
+		log_note("replay: %s: cut short or damaged: %s; what comes before that is printed",
+			 path, why ? why : "");
+	else if (e < 0)
 		return log_fail("replay: %s: %s; what came before it is printed", path,
 				why ? why : strerror(-e));
 	return EXIT_DONE;

@@ -156,8 +156,10 @@ static void log_started(const struct run *run)
 		log_line(LOG_INFO, "attached to %s, counting from zero, kept in %s", run->cgroup,
 			 run->pin);
 	if (bpf_agent_max_destinations(run->bpf) != run->options->max_destinations)
-		log_line(LOG_WARN, "the maps kept in %s have room for %u destinations, not %u; remove "
-			 "them to change that", run->pin, bpf_agent_max_destinations(run->bpf),
+		log_line(LOG_WARN,
+			 "the maps kept in %s have room for %u destinations, not %u; remove "
+			 "them to change that",
+			 run->pin, bpf_agent_max_destinations(run->bpf),
 			 run->options->max_destinations);
 	log_where(run);
 }

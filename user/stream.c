@@ -98,6 +98,7 @@ static size_t ipv4_payload(const uint8_t *p, size_t *end, struct segment *ret)
 		*end = total;
 	map_ipv4(ret->from.ip, p + 12);
 	map_ipv4(ret->to.ip, p + 16);
+	ret->from.family = ret->to.family = 4;
 	return header;
 }
 
@@ -113,6 +114,7 @@ static size_t ipv6_payload(const uint8_t *p, size_t *end, struct segment *ret)
 		*end = total;
 	memcpy(ret->from.ip, p + 8, 16);
 	memcpy(ret->to.ip, p + 24, 16);
+	ret->from.family = ret->to.family = 6;
 	next = p[6];
 	for (int i = 0; i < EXTENSION_HEADERS_MAX && next != IPPROTO_TCP; i++) {
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
@@ -154,7 +156,8 @@ static int segment_read(const uint8_t *p, size_t size, uint64_t frame, struct se
 
 static bool end_is(const struct stream_end *a, const struct stream_end *b)
 {
-	return a->port == b->port && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+	return a->port == b->port && a->family == b->family &&
+	       memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
 /* The same for both directions. */
@@ -289,9 +292,11 @@ static void stream_free(struct streams *s, struct stream **at)
 static void evict_oldest(struct streams *s)
 {
 	struct segment g = {.from = s->oldest->ends[0], .to = s->oldest->ends[1]};
-	int direction;
+	int direction = 0;
+	struct stream **at = stream_find(s, &g, &direction);
 
-	stream_free(s, stream_find(s, &g, &direction));
+	if (*at)
+		stream_free(s, at);
 }
 
 static struct stream *stream_get(struct streams *s, const struct segment *g, int *ret_direction)
@@ -387,7 +392,7 @@ int streams_packet(struct streams *s, const uint8_t *packet, size_t size, uint64
 {
 	struct segment g = {.frame = 0};
 	struct stream *t;
-	int dir;
+	int dir = 0;
 
 	if (!segment_read(packet, size, frame, &g))
 		return 0;

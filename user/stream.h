@@ -21,6 +21,7 @@
 struct stream_end {
 	uint8_t ip[16]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
 	uint16_t port;  /* host byte order */
+	uint8_t family; /* 4 or 6: of the packet, IPv6 has addresses that look like the above */
 };
 
 enum stream_event {

@@ -180,8 +180,9 @@ struct http_case {
 	const char *answers;
 };
 
-#define CRLF "\r\n"
-#define EVIL "GET / HTTP/1.1" CRLF "Host: evil.example" CRLF CRLF
+#define CRLF     "\r\n"
+#define OK_EMPTY "HTTP/1.1 200 OK" CRLF "Content-Length: 0" CRLF CRLF
+#define EVIL     "GET / HTTP/1.1" CRLF "Host: evil.example" CRLF CRLF
 
 static const struct http_case http_cases[] = {
 	{"curl's GET",
@@ -246,6 +247,140 @@ static const struct http_case http_cases[] = {
 	{"not HTTP: a mail greeting", "EHLO client.example" CRLF, "250 ok" CRLF, ""},
 	{"not HTTP: a binary protocol", "\x01\x02\x03\x04", "\x05", ""},
 	{"head cut off", "GET / HTTP/1.1" CRLF "Host: n.example" CRLF, "", ""},
+	{"the first of several Hosts",
+	 "GET / HTTP/1.1" CRLF "Host: o.example" CRLF "Host: evil.example" CRLF CRLF, OK_EMPTY,
+	 "GET o.example 200"},
+	{"an empty Host before one that is not",
+	 "GET / HTTP/1.1" CRLF "Host:" CRLF "Host: o.example" CRLF CRLF, OK_EMPTY,
+	 "GET o.example 200"},
+	{"folded Host",
+	 "GET / HTTP/1.1" CRLF "Host:" CRLF " " CRLF "\to.example" CRLF "X: y" CRLF
+	 " Host: evil.example" CRLF CRLF,
+	 OK_EMPTY, "GET o.example 200"},
+	{"folded Content-Length and Transfer-Encoding",
+	 "POST / HTTP/1.1" CRLF "Host: o.example" CRLF "Content-Length:" CRLF " 40" CRLF CRLF EVIL
+	 "..PUT / HTTP/1.1" CRLF "Transfer-Encoding: gzip," CRLF "\tchunked" CRLF
+	 "Host: p.example" CRLF CRLF "0" CRLF CRLF "GET / HTTP/1.1" CRLF
+	 "Host: q.example" CRLF CRLF,
+	 OK_EMPTY OK_EMPTY OK_EMPTY, "POST o.example 200;PUT p.example 200;GET q.example 200"},
+	{"negative Content-Length: nobody knows where the next request begins",
+	 "POST / HTTP/1.1" CRLF "Host: o.example" CRLF "Content-Length: -1" CRLF CRLF EVIL,
+	 OK_EMPTY, "POST o.example 200"},
+	{"any token is a method", "X-!#$%&'*+.^_`|~ / HTTP/1.0" CRLF "Host: o.example" CRLF CRLF,
+	 OK_EMPTY, "OTHER o.example 200"},
+	{"a target without a slash", "GET index HTTP/1.1" CRLF "Host: o.example" CRLF CRLF,
+	 OK_EMPTY, "GET o.example 200"},
+	{"no version, or half of one",
+	 "GET /x" CRLF "Host: o.example" CRLF CRLF "OPTIONS" CRLF "Host: p.example" CRLF CRLF
+	 "HEAD / HTTP/1." CRLF "Accept: a b" CRLF "Host: q.example" CRLF CRLF,
+	 OK_EMPTY OK_EMPTY OK_EMPTY, "GET o.example 200;OPTIONS p.example 200;HEAD q.example 200"},
+	{"Icecast's SOURCE", "SOURCE /radio ICE/1.0" CRLF "Host: o.example" CRLF CRLF, OK_EMPTY,
+	 "OTHER o.example 200"},
+	{"HTTP/0.9 has no name", "GET /x" CRLF CRLF, "text", ""},
+	{"not HTTP: RTSP",
+	 "OPTIONS rtsp://evil.example/ RTSP/1.0" CRLF "Host: evil.example" CRLF CRLF, "", ""},
+	{"not HTTP: SIP", "NOTIFY sip:evil.example SIP/2.0" CRLF "Host: evil.example" CRLF CRLF, "",
+	 ""},
+	{"not HTTP: STOMP", "CONNECT\naccept-version:1.2\nhost:evil.example\n\n", "", ""},
+	{"PROXY protocol, version 1",
+	 "PROXY TCP4 192.0.2.1 192.0.2.2 1 80" CRLF "GET / HTTP/1.1" CRLF
+	 "Host: o.example" CRLF CRLF,
+	 OK_EMPTY, "GET o.example 200"},
 };
+
+/*
+ * What a client says before its name. The stream is `before`, then a hello for "behind.example" (in records of `record`
+ * bytes; 0: one) or the request `request`.
+ */
+struct prelude_case {
+	const char *title;
+	const char *before;
+	size_t size; /* of before */
+	const char *request;
+	size_t record;
+	const char *name; /* "protocol host", ';' between several */
+};
+
+#define BEHIND      "tls behind.example"
+#define BYTES(text) text, sizeof(text) - 1
+#define PROXY_V2    "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\1\1\xbb"
+#define REQUEST     "GET / HTTP/1.1" CRLF "Host: behind.example" CRLF CRLF
+
+static const struct prelude_case prelude_cases[] = {
+	{"PostgreSQL", BYTES("\0\0\0\x08\x04\xd2\x16\x2f"), NULL, 0, BEHIND},
+	{"PostgreSQL, tiny records", BYTES("\0\0\0\x08\x04\xd2\x16\x2f"), NULL, 1, BEHIND},
+	{"MySQL",
+	 BYTES("\x20\0\0\1\x85\xae\xff\x19\0\0\0\1\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+	       "\0\0\0\0\0"),
+	 NULL, 0, BEHIND},
+	{"SMTP", BYTES("EHLO client.example" CRLF "STARTTLS" CRLF), NULL, 0, BEHIND},
+	{"SMTP, records of 5 bytes", BYTES("EHLO client.example" CRLF "STARTTLS" CRLF), NULL, 5,
+	 BEHIND},
+	{"IMAP", BYTES("a001 CAPABILITY" CRLF "a002 STARTTLS" CRLF), NULL, 7, BEHIND},
+	{"POP3", BYTES("CAPA" CRLF "STLS" CRLF), NULL, 0, BEHIND},
+	{"FTP", BYTES("AUTH TLS" CRLF), NULL, 0, BEHIND},
+	{"NNTP", BYTES("CAPABILITIES" CRLF "STARTTLS" CRLF), NULL, 0, BEHIND},
+	{"Sieve", BYTES("STARTTLS" CRLF), NULL, 0, BEHIND},
+	{"LDAP",
+	 BYTES("\x30\x1d\2\1\1\x77\x18\x80\x16"
+	       "1.3.6.1.4.1.1466.20037"),
+	 NULL, 0, BEHIND},
+	{"XMPP",
+	 BYTES("<?xml version='1.0'?><stream:stream to='evil.example' version='1.0' "
+	       "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+	       "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+	 NULL, 0, BEHIND},
+	{"IRC", BYTES("CAP LS 302" CRLF "STARTTLS" CRLF), NULL, 0, BEHIND},
+	{"RDP",
+	 BYTES("\3\0\0\x2b\x26\xe0\0\0\0\0\0"
+	       "Cookie: mstshash=user" CRLF "\1\0\x08\0\3\0\0\0"),
+	 NULL, 0, BEHIND},
+	{"PROXY 1", BYTES("PROXY TCP4 192.0.2.1 192.0.2.2 1 443" CRLF), NULL, 0, BEHIND},
+	{"PROXY 1, unknown", BYTES("PROXY UNKNOWN" CRLF), NULL, 1, BEHIND},
+	{"PROXY 2", BYTES(PROXY_V2), NULL, 1, BEHIND},
+	{"PROXY 2, HTTP", BYTES(PROXY_V2), REQUEST, 0, "http behind.example"},
+	{"SOCKS 4", BYTES("\4\1\1\xbb\xc0\0\2\1user\0"), NULL, 0, BEHIND},
+	{"SOCKS 4A", BYTES("\4\1\1\xbb\0\0\0\1\0evil.example\0"), NULL, 1, BEHIND},
+	{"SOCKS 4A, HTTP", BYTES("\4\1\0\x50\0\0\0\1\0evil.example\0"), REQUEST, 0,
+	 "http behind.example"},
+	{"SOCKS 5, IPv4", BYTES("\5\1\0\5\1\0\1\xc0\0\2\1\1\xbb"), NULL, 0, BEHIND},
+	{"SOCKS 5, password, name, HTTP",
+	 BYTES("\5\2\0\2\1\4user\4pass\5\1\0\3\x0c"
+	       "evil.example\0\x50"),
+	 REQUEST, 0, "http behind.example"},
+	{"SOCKS 5, IPv6", BYTES("\5\1\0\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\1\xbb"), NULL,
+	 1, BEHIND},
+	{"PROXY 2, then SOCKS 5", BYTES(PROXY_V2 "\5\1\0\5\1\0\1\xc0\0\2\1\1\xbb"), NULL, 0,
+	 BEHIND},
+	{"CONNECT", BYTES("CONNECT proxied.example:443 HTTP/1.1" CRLF CRLF), NULL, 0,
+	 "http proxied.example;" BEHIND},
+	{"CONNECT, tiny records", BYTES("CONNECT proxied.example:443 HTTP/1.1" CRLF CRLF), NULL, 1,
+	 "http proxied.example;" BEHIND},
+	{"CONNECT, then SMTP",
+	 BYTES("CONNECT mail.example:25 HTTP/1.1" CRLF CRLF "EHLO a" CRLF "STARTTLS" CRLF), NULL, 0,
+	 "http mail.example;" BEHIND},
+	{"CONNECT, then HTTP", BYTES("CONNECT proxied.example:80 HTTP/1.1" CRLF CRLF), REQUEST, 0,
+	 "http proxied.example;http behind.example"},
+	{"PROXY 1, then CONNECT",
+	 BYTES("PROXY TCP4 192.0.2.1 192.0.2.2 1 443" CRLF
+	       "CONNECT proxied.example:443 HTTP/1.1" CRLF CRLF),
+	 NULL, 0, "http proxied.example;" BEHIND},
+	{"line ends before a request", BYTES("\r\n\n\r\n"), REQUEST, 0, "http behind.example"},
+	{"a header that is none", BYTES("\5\0\x0b\3\x10\0\0\0"), NULL, 0, BEHIND},
+};
+
+static inline struct stream prelude_stream(const struct prelude_case *c)
+{
+	struct stream s = {.size = 0}, hello;
+
+	stream_add(&s, c->before, c->size);
+	if (c->request) {
+		stream_add(&s, c->request, strlen(c->request));
+		return s;
+	}
+	hello = hello_stream(&(struct hello){.sni = "behind.example", .record = c->record});
+	stream_add(&s, hello.data, hello.size);
+	return s;
+}
 
 #endif

@@ -101,7 +101,7 @@ static void send_segment(struct conn *c, int from, int flags, const void *data, 
 	at += sizeof(tcp);
 	memcpy(frame + at, data, size);
 	r = bpf_agent_packet(c->agent, frame, at + size);
-	if (r) {
+	if (r < 0) {
 		fprintf(stderr, "test run failed: %s\n", strerror(-r));
 		exit(1);
 	}
@@ -358,6 +358,62 @@ static void http_case(const struct http_case *c, bool v6)
 	bpf_agent_close(agent);
 }
 
+/* Names told of while packets are pushed, as "protocol host", ';' between them. */
+static void add_name(const struct ea_event *event, void *data)
+{
+	const struct ea_name_event *e = (const struct ea_name_event *)event;
+	char *text = data;
+	size_t len = strlen(text);
+
+	if (event->type != EA_EVENT_NAME)
+		return;
+	snprintf(text + len, 1024 - len, "%s%s %.*s", len ? ";" : "",
+		 e->proto == EA_PROTO_TLS ? "tls" : "http", (int)e->host_len, e->host);
+}
+
+static void prelude_case(struct bpf_agent *agent, const struct prelude_case *c, bool v6)
+{
+	struct stream s = prelude_stream(c);
+	struct cut cuts[512];
+	size_t n = cuts_of(s.size, cuts), bad = 0;
+	char why[1200] = "";
+
+	for (size_t i = 0; i < n; i++) {
+		struct conn conn = {agent, v6, (uint16_t)(1000 + i), {0xfffffff0u, 7}};
+		char names[1024] = "";
+
+		conn_open(&conn);
+		conn_stream(&conn, CLIENT, s.data, s.size, &cuts[i]);
+		conn_close(&conn);
+		bpf_agent_events(agent, add_name, names);
+		if (strcmp(names, c->name) != 0 && !bad++)
+			snprintf(why, sizeof(why), "; first wrong: '%s' (cut at %zu then %zu)",
+				 names, cuts[i].head, cuts[i].rest);
+	}
+	result(!bad, "before a name, %s, %s: %zu of %zu cuts right%s", v6 ? "IPv6" : "IPv4",
+	       c->title, n - bad, n, why);
+}
+
+static void preludes(void)
+{
+	struct bpf_options options = {.max_destinations = 200000,
+				      .max_hosts_per_workload = 100000,
+				      .mesh_port = 15001,
+				      .packets = true,
+				      .observe = true};
+	struct bpf_agent *agent;
+	bool adopted;
+	char *why;
+
+	if (bpf_agent_open(&options, &agent, &adopted, &why)) {
+		result(false, "before a name: no agent");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(prelude_cases) / sizeof(prelude_cases[0]); i++)
+		prelude_case(agent, &prelude_cases[i], i & 1);
+	bpf_agent_close(agent);
+}
+
 /* An answer whose segment is lost and comes again late: the next request's answer is read all the same. */
 static void lost_answer(void)
 {
@@ -436,7 +492,8 @@ static void folding(void)
 		if (s.dests[i].key.source == EA_SOURCE_OTHER)
 			other += s.dests[i].stats.opened;
 	}
-	result(opened == 500 && other == 500 - 80 && s.n_dests == 82 && s.dests[0].id == EA_DEST_OVERFLOW &&
+	result(opened == 500 && other == 500 - 80 && s.n_dests == 82 &&
+		       s.dests[0].id == EA_DEST_OVERFLOW &&
 		       s.counters[EA_COUNT_DEST_FOLDED] == other,
 	       "500 hosts where 80 have room: %zu rows, %llu opened in all, %llu of them folded",
 	       s.n_dests, (unsigned long long)opened, (unsigned long long)other);
@@ -492,6 +549,7 @@ int main(void)
 		for (size_t i = 0; i < sizeof(http_cases) / sizeof(http_cases[0]); i++)
 			http_case(&http_cases[i], v6);
 	}
+	preludes();
 	lost_answer();
 	folding();
 	return failures ? 1 : 0;

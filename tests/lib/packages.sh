@@ -13,7 +13,7 @@ build=(make gcc libc6-dev linux-libc-dev pkg-config git clang llvm bpftool libbp
 	zlib1g-dev libcjson-dev libmicrohttpd-dev libcurl4-openssl-dev libyaml-dev libpcap-dev)
 stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-linux procps
 	mount)
-tests=(libcmocka-dev clang-format clang-tidy shellcheck ethtool python3 python3-yaml
+tests=(libcmocka-dev libclang-rt-14-dev clang-format clang-tidy shellcheck ethtool python3 python3-yaml
 	python3-jsonschema)
 vm=(qemu-system-x86 busybox-static cpio curl openssl)
 
