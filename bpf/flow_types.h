@@ -27,7 +27,7 @@ enum ea_flow_flag {
 	EA_FLOW_GAP = 1 << 3,   /* a gap was counted */
 	EA_FLOW_FIRST = 1 << 4, /* the first packet was seen */
 	EA_FLOW_PROXY = 1 << 5, /* accepted on the mesh's port: tells of its owner, is no egress */
-	EA_FLOW_INTERNAL = 1 << 6,
+	EA_FLOW_INTERNAL = 1 << 6, /* the address is within ea_internal */
 };
 
 /* Every followed socket carries this for its life: keep it small. */

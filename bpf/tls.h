@@ -372,7 +372,7 @@ static long tls_round(__u32 i, void *ctx)
 /*
  * Read the bytes at c as the next ones of a client's stream. t is zeroed before the first. host has room
  * for EA_HOST_BUF + EA_NAME_CHUNK zeroed bytes; on EA_DONE it holds t->name_len bytes of name as they were
- * sent (0: longer than EA_HOST_MAX). EA_AGAIN: this kernel's bound on rounds was reached.
+ * sent (0: longer than EA_HOST_MAX). EA_AGAIN: the bound on rounds was reached.
  */
 static __always_inline enum ea_verdict ea_tls_feed(struct ea_tls *t, const struct ea_bytes *b,
 						   struct ea_cursor c, __u8 *host)

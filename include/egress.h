@@ -194,7 +194,7 @@ enum ea_counter {
 	EA_COUNT_NOT_HTTP,    /* began like a method, was none */
 	EA_COUNT_MALFORMED,   /* a hello or head that breaks its grammar */
 	EA_COUNT_BUDGET,      /* hello or head longer than EA_PRELUDE_MAX */
-	EA_COUNT_STEPS,       /* too many fields in one packet for this kernel's loop bound */
+	EA_COUNT_STEPS,       /* more rounds in one packet than any honest one takes */
 	EA_COUNT_GAP,         /* a segment passed that starts beyond what was seen */
 	EA_COUNT_PIPELINE,    /* more than EA_PIPELINE_MAX requests in flight: answers not paired */
 	EA_COUNT_RESPONSE_LOST,   /* an answer's head was not readable (gap or grammar) */
