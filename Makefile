@@ -87,11 +87,11 @@ $(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib -iquote bpf $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< \
 		$(B)/san/libmodules.a $(WRAP) $(LDLIBS) -lcmocka -o $@
 
-$(B)/test_bpf: tests/bpf/test_bpf.c tests/bpf/cases.h $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
+$(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.
-FUZZ         := tls http flow capture
+FUZZ         := tls answer http flow capture
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -g -O1 -std=gnu11 -D_GNU_SOURCE -iquote include -iquote user -iquote $(B) \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -102,7 +102,7 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h) user/nativ
 	@mkdir -p $(@D)
 	$(call msg,FUZZ,$@)$(CLANG) $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
-$(B)/fuzz/seeds: tests/fuzz/seeds.c tests/bpf/cases.h
+$(B)/fuzz/seeds: tests/fuzz/seeds.c $(wildcard tests/bpf/*.h)
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)$(CC) -D_GNU_SOURCE $< -o $@
 

@@ -5,7 +5,7 @@
  *
  *   ea_sockops  client sockets: connect, established, closed. Makes and ends the flow.
  *   ea_egress   what the pod sends: ClientHello, request heads.
- *   ea_ingress  what it receives: answers' heads.
+ *   ea_ingress  what it receives: answers' heads, the server's side of a TLS handshake.
  *   ea_account  iterator over live sockets: brings their destinations' byte counts up to date.
  *   ea_packets  the same for packets without sockets, in either direction: for captures and tests, run by
  *		 BPF_PROG_TEST_RUN, and for nodes whose pods keep their sockets elsewhere. Not loaded by default.
@@ -111,13 +111,17 @@ int ea_egress(struct __sk_buff *skb)
 	return PASS;
 }
 
-static __noinline void ingress_http(struct __sk_buff *skb, struct bpf_sock *sk, struct ea_flow *f)
+static __noinline void ingress_read(struct __sk_buff *skb, struct bpf_sock *sk, struct ea_flow *f)
 {
 	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	struct ea_packet pkt;
 
-	if (p && !packet_open(skb, 0, &pkt) && pkt.segment.len)
+	if (!p || packet_open(skb, 0, &pkt) || !pkt.segment.len)
+		return;
+	if (f->phase == EA_PHASE_HTTP)
 		flow_http_response(f, p, &pkt);
+	else
+		flow_answer_received(p, &pkt);
 }
 
 SEC("cgroup_skb/ingress")
@@ -129,8 +133,8 @@ int ea_ingress(struct __sk_buff *skb)
 	if (!sk)
 		return PASS;
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
-	if (f && f->phase == EA_PHASE_HTTP)
-		ingress_http(skb, sk, f);
+	if (f && (f->phase == EA_PHASE_HTTP || f->phase == EA_PHASE_ANSWER))
+		ingress_read(skb, sk, f);
 	return PASS;
 }
 
@@ -259,7 +263,7 @@ static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
 	if (!f->dest_id)
 		flow_decide_late(f, p);
 	if (p)
-		flow_http_close(p);
+		flow_close_readers(f, p);
 	if (tp)
 		flow_account(f, tp);
 	flow_count_close(f);

@@ -188,18 +188,6 @@ static __always_inline void flow_tls_decide(struct ea_flow *f, struct ea_parse *
 		flow_attribute(f, dest_get(&p->key), p->tls.facts);
 }
 
-/* Bytes within a ClientHello. Returns 1 when the flow is decided. */
-static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
-{
-	enum ea_verdict v = ea_tls_feed(&p->tls, &pkt->bytes, pkt->cursor, p->key.host);
-
-	if (v == EA_MORE)
-		return 0;
-	flow_tls_decide(f, p, v);
-	f->phase = EA_PHASE_DECIDED;
-	return 1;
-}
-
 /* Bytes before a ClientHello, if one comes. Returns 1 when the flow is decided; EA_PHASE_TLS: the hello began, and
  * the packet's cursor stands behind its beginning. */
 static __always_inline int flow_prelude(struct ea_flow *f, struct ea_parse *p,

@@ -11,6 +11,7 @@
 #define FLOW_HTTP_H
 
 #include "flow.h"
+#include "flow_answer.h"
 
 /* Report a message's bytes at least this often, so that long transfers are seen while they last. */
 #define EA_BYTES_REPORT (1 << 20)
@@ -366,6 +367,15 @@ static __always_inline void flow_http_close(struct ea_parse *p)
 	}
 }
 
+/* The connection is over: conclude what was being read. */
+static __always_inline void flow_close_readers(struct ea_flow *f, struct ea_parse *p)
+{
+	if (f->phase == EA_PHASE_ANSWER)
+		flow_answer_end(f, p);
+	else
+		flow_http_close(p);
+}
+
 /* Attribute at its end what never came to a decision. p may be NULL. */
 static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse *p)
 {
@@ -405,7 +415,9 @@ static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, stru
 		return 1;
 	if (f->phase == EA_PHASE_PRELUDE && flow_prelude(f, p, pkt))
 		return 1;
-	return f->phase == EA_PHASE_TLS ? flow_tls(f, p, pkt) : 0;
+	if (f->phase == EA_PHASE_TLS && flow_tls(f, p, pkt))
+		return 1;
+	return f->phase == EA_PHASE_ANSWER ? flow_answer_sent(f, p, pkt) : 0;
 }
 
 #endif

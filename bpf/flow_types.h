@@ -10,6 +10,7 @@
 #include "http.h"
 #include "prelude.h"
 #include "tls.h"
+#include "tls_answer.h"
 
 enum ea_phase {
 	EA_PHASE_OPEN,    /* no payload sent yet */
@@ -17,6 +18,7 @@ enum ea_phase {
 	EA_PHASE_TLS,     /* within a ClientHello */
 	EA_PHASE_HTTP,    /* heads are read in both directions */
 	EA_PHASE_PRELUDE, /* something else, perhaps a ClientHello after it */
+	EA_PHASE_ANSWER,  /* named: behind a ClientHello, before the first encrypted record */
 	EA_PHASE_DECIDED, /* nothing is read any more */
 };
 
@@ -79,6 +81,10 @@ struct ea_parse {
 	struct ea_tls tls;
 	struct ea_prelude prelude;
 	struct ea_http_pair http;
+	struct ea_answer client; /* touched at egress only, */
+	struct ea_answer server; /* and at ingress, by whoever holds: */
+	__u32 server_busy;
+	__u32 pad;
 };
 
 #endif

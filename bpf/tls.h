@@ -71,17 +71,26 @@ struct ea_tls {
 #define EA_EXT_SUPPORTED_VERSIONS 43
 #define EA_EXT_ECH                0xfe0d
 
-/* Gather up to `want` bytes, big endian, into *field. Returns the number read; negative on a failed load. */
+/* Shift n bytes, 1 to 8, into *field, big endian. Negative on a failed load. */
+static __always_inline int tls_load(const struct ea_bytes *b, __u32 off, __u64 *field, __u32 n)
+{
+	__u64 raw = 0;
+
+	if (ea_load(b, off, &raw, n))
+		return -1;
+	raw = bpf_be64_to_cpu(raw) >> (64 - 8 * n);
+	*field = ((*field << (4 * n)) << (4 * n)) | raw;
+	return 0;
+}
+
+/* Gather up to `want` bytes into *field. Returns the number read; negative on a failed load. */
 static __always_inline int tls_gather(struct ea_tls *t, const struct ea_bytes *b, __u64 *field,
 				      __u32 want)
 {
 	__u32 n = ea_clamp(want, 8);
-	__u64 raw = 0;
 
-	if (ea_load(b, t->c.off, &raw, n))
+	if (tls_load(b, t->c.off, field, n))
 		return -1;
-	raw = bpf_be64_to_cpu(raw) >> (64 - 8 * n);
-	*field = ((*field << (4 * n)) << (4 * n)) | raw;
 	t->c.off += n;
 	return (int)n;
 }

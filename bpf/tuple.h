@@ -113,23 +113,21 @@ static __always_inline void tuple_close(struct ea_tuple_flow *t)
 	f->flags |= EA_FLOW_CLOSED;
 	if (!f->dest_id)
 		flow_decide_late(f, &t->parse);
-	flow_http_close(&t->parse);
+	flow_close_readers(f, &t->parse);
 	tuple_add_bytes(f, 0, 0);
 	flow_count_close(f);
 }
 
 /* Captures have holes: there the connection is read on from behind it, as if it had begun there. */
-static __always_inline int tuple_gap(struct ea_flow *f, struct ea_tuple_flow *t,
-				     struct ea_packet *pkt)
+static __always_inline int tuple_begins_anew(struct ea_tuple_flow *t, const struct ea_packet *pkt)
 {
-	flow_count_gap(f);
-	if (!ea_config.observe || f->phase == EA_PHASE_DECIDED)
-		return -1;
-	f->next = pkt->segment.seq + pkt->segment.len;
-	f->phase = EA_PHASE_OPEN;
-	f->dest_id = 0;
-	t->parse = tuple_zero.parse;
-	return 1;
+	const struct ea_http *h = &t->parse.http.request;
+	__u8 phase = t->flow.phase;
+	__s32 ahead = (__s32)(pkt->segment.seq - t->flow.next);
+
+	if (!ea_config.observe || !pkt->segment.len || ahead <= 0 || phase >= EA_PHASE_ANSWER)
+		return 0;
+	return phase != EA_PHASE_HTTP || !http_in_body(h) || (__u64)ahead > h->body;
 }
 
 static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet *pkt)
@@ -148,7 +146,7 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 	order = f->phase == EA_PHASE_HTTP ? http_in_order(h, &f->next, pkt)
 					  : packet_in_order(pkt, &f->next, NULL);
 	if (order < 0)
-		order = tuple_gap(f, t, pkt);
+		flow_count_gap(f);
 	if (order <= 0)
 		return;
 	fresh = pkt->cursor.end - pkt->cursor.off;
@@ -170,6 +168,8 @@ static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_pa
 	pkt->cursor = whole; /* answers have an order of their own */
 	if (t->flow.phase == EA_PHASE_HTTP)
 		flow_http_response(&t->flow, &t->parse, pkt);
+	else if (t->flow.phase == EA_PHASE_ANSWER)
+		flow_answer_received(&t->parse, pkt);
 }
 
 /* Returns the flow's phase: EA_PHASE_DECIDED if no more names will come of it. */
@@ -182,6 +182,10 @@ static __noinline int tuple_packet(struct ea_packet *pkt)
 	if (pkt->segment.syn && !pkt->segment.ack_set)
 		tuple_begin(pkt);
 	t = tuple_find(&key);
+	if (t && tuple_begins_anew(t, pkt)) {
+		tuple_begin(pkt);
+		t = tuple_find(&key);
+	}
 	if (!t) {
 		key = tuple_of(&pkt->segment, 0);
 		t = tuple_find(&key);

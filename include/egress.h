@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 2
+#define EA_ABI 3
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253
@@ -101,7 +101,10 @@ enum ea_fact {
 	EA_FACT_ALPN_OTHER = 1 << 11,
 	EA_FACT_REDIRECTED = 1 << 16, /* a packet's destination was the mesh's outbound port */
 	EA_FACT_DIRECT = 1 << 17,     /* a packet went where the application asked */
+	/* bits 20 to 24: versions servers chose, EA_FACT_SSL30 .. EA_FACT_TLS13 shifted by EA_FACT_CHOSEN_SHIFT */
 };
+
+#define EA_FACT_CHOSEN_SHIFT 20
 
 /* Value of ea_stats, per CPU, keyed by the destination's id. All fields but last_ns and facts are sums. */
 struct ea_stats {
@@ -110,11 +113,12 @@ struct ea_stats {
 	__u64 failed; /* attempts that never became established */
 	__u64 sent;   /* payload bytes, each counted once however often it was retransmitted */
 	__u64 received;
-	__u64 requests;       /* complete request heads */
-	__u64 request_bytes;  /* heads and bodies of requests to this host */
-	__u64 response_bytes; /* and of their answers, interim ones included */
-	__u64 last_ns;        /* last connection opened or closed, request or answer seen */
-	__u32 facts;          /* enum ea_fact */
+	__u64 requests;          /* complete request heads */
+	__u64 request_bytes;     /* heads and bodies of requests to this host */
+	__u64 response_bytes;    /* and of their answers, interim ones included */
+	__u64 handshakes_failed; /* TLS handshakes that an alert of either side ended in the clear */
+	__u64 last_ns;           /* last connection opened or closed, request or answer seen */
+	__u32 facts;             /* enum ea_fact */
 	__u32 pad;
 };
 
@@ -197,13 +201,16 @@ enum ea_counter {
 	EA_COUNT_STEPS,       /* more rounds in one packet than any honest one takes */
 	EA_COUNT_GAP,         /* a segment passed that starts beyond what was seen */
 	EA_COUNT_PIPELINE,    /* more than EA_PIPELINE_MAX requests in flight: answers not paired */
-	EA_COUNT_RESPONSE_LOST,   /* an answer's head was not readable (gap or grammar) */
-	EA_COUNT_RESPONSE_RACE,   /* two CPUs had packets of one flow at once, one was not read */
-	EA_COUNT_DEST_FOLDED,     /* flows or requests counted under a cgroup's remainder */
-	EA_COUNT_DEST_OVERFLOW,   /* and under EA_DEST_OVERFLOW, for want of room even there */
-	EA_COUNT_NO_FLOW_MEMORY,  /* no socket storage for a new flow: connection not followed */
-	EA_COUNT_NO_PARSE_MEMORY, /* no socket storage to read a hello or head in */
-	EA_COUNT_NO_STATS,        /* a statistics update failed: its increment is lost */
+	EA_COUNT_RESPONSE_LOST, /* an answer's head was not readable (gap or grammar) */
+	EA_COUNT_RESPONSE_RACE, /* two CPUs had packets of one flow at once, one was not read */
+	EA_COUNT_HANDSHAKE_ANSWERED, /* behind a ClientHello: a ServerHello */
+	EA_COUNT_HANDSHAKE_FAILED,   /* an alert, with or without one */
+	EA_COUNT_HANDSHAKE_UNREAD,   /* neither: closed, lost, or no TLS */
+	EA_COUNT_DEST_FOLDED,        /* flows or requests counted under a cgroup's remainder */
+	EA_COUNT_DEST_OVERFLOW,      /* and under EA_DEST_OVERFLOW, for want of room even there */
+	EA_COUNT_NO_FLOW_MEMORY,     /* no socket storage for a new flow: connection not followed */
+	EA_COUNT_NO_PARSE_MEMORY,    /* no socket storage to read a hello or head in */
+	EA_COUNT_NO_STATS,           /* a statistics update failed: its increment is lost */
 	EA_COUNT_NO_EVENT,    /* ring buffer full: a workload is named later than at first sight */
 	EA_COUNT_LOAD_FAILED, /* bytes of a packet could not be read */
 	EA_COUNT_MAX,
@@ -228,7 +235,7 @@ struct ea_config {
 };
 
 _Static_assert(sizeof(struct ea_dest_key) == 272, "ABI");
-_Static_assert(sizeof(struct ea_stats) == 80, "ABI");
+_Static_assert(sizeof(struct ea_stats) == 88, "ABI");
 _Static_assert(sizeof(struct ea_request_key) == 8, "ABI");
 _Static_assert(sizeof(struct ea_addr_key) == 20, "ABI");
 _Static_assert(sizeof(struct ea_state) == 32, "ABI");

@@ -136,6 +136,7 @@ static void stats_sum(struct ea_stats *sum, const struct ea_stats *one)
 	sum->opened += one->opened;
 	sum->closed += one->closed;
 	sum->failed += one->failed;
+	sum->handshakes_failed += one->handshakes_failed;
 	sum->sent += one->sent;
 	sum->received += one->received;
 	sum->requests += one->requests;

@@ -4,11 +4,12 @@
 
 #include "util.h"
 
-#define FOLLOWED "egress_agent_flows_followed"
-#define FLOWS    "egress_agent_flows"
-#define UNPARSED "egress_agent_unparsed"
-#define LOST     "egress_agent_lost"
-#define FOLDED   "egress_agent_destinations_folded"
+#define FOLLOWED   "egress_agent_flows_followed"
+#define FLOWS      "egress_agent_flows"
+#define UNPARSED   "egress_agent_unparsed"
+#define HANDSHAKES "egress_agent_tls_handshakes"
+#define LOST       "egress_agent_lost"
+#define FOLDED     "egress_agent_destinations_folded"
 
 /* By index, so that the table is complete; families stand together because enum ea_counter groups them. */
 static const struct {
@@ -30,6 +31,9 @@ static const struct {
 	[EA_COUNT_PIPELINE] = {UNPARSED, "reason", "pipeline"},
 	[EA_COUNT_RESPONSE_LOST] = {UNPARSED, "reason", "response_lost"},
 	[EA_COUNT_RESPONSE_RACE] = {UNPARSED, "reason", "response_race"},
+	[EA_COUNT_HANDSHAKE_ANSWERED] = {HANDSHAKES, "outcome", "answered"},
+	[EA_COUNT_HANDSHAKE_FAILED] = {HANDSHAKES, "outcome", "failed"},
+	[EA_COUNT_HANDSHAKE_UNREAD] = {HANDSHAKES, "outcome", "unread"},
 	[EA_COUNT_DEST_FOLDED] = {FOLDED, NULL, NULL},
 	[EA_COUNT_DEST_OVERFLOW] = {LOST, "reason", "destination_overflow"},
 	[EA_COUNT_NO_FLOW_MEMORY] = {LOST, "reason", "no_flow_memory"},
@@ -58,6 +62,8 @@ static const struct health_help help[] = {
 	{FLOWS, "Client connections by what their first bytes turned out to be."},
 	{UNPARSED,
 	 "Messages or connections given up on, by reason; their bytes are still counted."},
+	{HANDSHAKES, "TLS handshakes behind a ClientHello by what could be read of their end: a "
+		     "ServerHello, an alert, or neither."},
 	{FOLDED,
 	 "Connections or requests that the kernel counted under host ~other for want of room."},
 	{HOSTS_FOLDED,

@@ -231,9 +231,12 @@ static void facts_to(struct destination *d, uint32_t facts)
 		{EA_FACT_ALPN_OTHER, ALPN_OTHER},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		if (facts & versions[i].fact)
+			d->tls_offered |= 1u << versions[i].version;
+		if (facts & versions[i].fact << EA_FACT_CHOSEN_SHIFT)
 			d->tls_versions |= 1u << versions[i].version;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(alpns); i++)
 		if (facts & alpns[i].fact)
 			d->alpn |= 1u << alpns[i].alpn;
@@ -298,6 +301,7 @@ static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *ro
 	/* Counted on two CPUs and read without a lock: an end may be seen before its beginning. */
 	d->closed = MIN(row->stats.closed, row->stats.opened);
 	d->failed = row->stats.failed;
+	d->handshakes_failed = row->stats.handshakes_failed;
 	d->sent = row->stats.sent;
 	d->received = row->stats.received;
 	d->requests = row->stats.requests;

@@ -133,17 +133,23 @@ static void json_source(struct text *t, const struct source *s)
 	text_add_char(t, '}');
 }
 
-static void json_tls(struct text *t, const struct destination *d)
+static void json_tls_versions(struct text *t, const char *key, uint32_t bits)
 {
-	json_open(t, "tls", '{');
-	json_open(t, "versions", '[');
+	json_open(t, key, '[');
 	for (size_t i = 0; i < TLS_VERSION_MAX; i++) {
-		if (!(d->tls_versions & 1u << i))
+		if (!(bits & 1u << i))
 			continue;
 		json_comma(t);
 		json_string(t, model_tls_version_name((enum tls_version)i));
 	}
 	text_add_char(t, ']');
+}
+
+static void json_tls(struct text *t, const struct destination *d)
+{
+	json_open(t, "tls", '{');
+	json_tls_versions(t, "versions", d->tls_versions);
+	json_tls_versions(t, "offered", d->tls_offered);
 	json_open(t, "alpn", '[');
 	for (size_t i = 0; i < ALPN_MAX; i++) {
 		if (!(d->alpn & 1u << i))
@@ -153,6 +159,7 @@ static void json_tls(struct text *t, const struct destination *d)
 	}
 	text_add_char(t, ']');
 	json_bool(t, "ech", d->ech);
+	json_number(t, "handshakesFailed", d->handshakes_failed);
 	text_add_char(t, '}');
 }
 

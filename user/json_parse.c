@@ -288,8 +288,10 @@ static void read_tls(const struct place *row, struct destination *d)
 	struct place p = place_enter(row, "tls", "tls.");
 
 	READ_WORDS(&p, "versions", model_tls_version_parse, enum tls_version, &d->tls_versions);
+	READ_WORDS(&p, "offered", model_tls_version_parse, enum tls_version, &d->tls_offered);
 	READ_WORDS(&p, "alpn", model_alpn_parse, enum alpn, &d->alpn);
 	d->ech = read_bool(&p, "ech");
+	d->handshakes_failed = read_count(&p, "handshakesFailed");
 	d->tls_origination = read_bool(row, "tlsOrigination");
 }
 

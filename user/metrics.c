@@ -244,6 +244,17 @@ static void write_sum(struct exposition *x, const struct family *f, const struct
 	sample_end(&x->out, sum);
 }
 
+/* The same where a row is TLS: of other endpoints there is nothing to tell, not even 0. */
+static void write_tls_sum(struct exposition *x, const struct family *f, const struct endpoint *e)
+{
+	for (size_t i = e->begin[f->first]; i < e->begin[f->last + 1]; i++) {
+		if (x->rows[i]->protocol == PROTOCOL_TLS) {
+			write_sum(x, f, e);
+			return;
+		}
+	}
+}
+
 static uint64_t row_requests(const struct destination *d, const struct request_count *key,
 			     bool *ret_found)
 {
@@ -369,6 +380,9 @@ static const struct family families[] = {
 	{"egress_tcp_received_bytes_total", "counter",
 	 "Payload bytes received by the workload, live connections included.", TCP_FAMILY,
 	 FIELD(received), write_sum},
+	{"egress_tls_handshakes_failed_total", "counter",
+	 "TLS handshakes that an alert ended before encryption began.", TCP_FAMILY,
+	 FIELD(handshakes_failed), write_tls_sum},
 	{"egress_requests_total", "counter",
 	 "Plaintext HTTP requests by status code of the answer; code 0: none came.", L7_FAMILY, 0,
 	 write_requests},

@@ -232,6 +232,7 @@ static void destination_merge_facts(struct destination *into, const struct desti
 	into->registry = MAX(into->registry, from->registry);
 	into->interception = MAX(into->interception, from->interception);
 	into->tls_versions |= from->tls_versions;
+	into->tls_offered |= from->tls_offered;
 	into->alpn |= from->alpn;
 	into->ech |= from->ech;
 	into->tls_origination |= from->tls_origination;
@@ -245,6 +246,7 @@ static void destination_merge_counters(struct destination *into, const struct de
 	into->opened = model_add(into->opened, from->opened);
 	into->closed = model_add(into->closed, from->closed);
 	into->failed = model_add(into->failed, from->failed);
+	into->handshakes_failed = model_add(into->handshakes_failed, from->handshakes_failed);
 	into->sent = model_add(into->sent, from->sent);
 	into->received = model_add(into->received, from->received);
 	into->requests = model_add(into->requests, from->requests);

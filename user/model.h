@@ -147,12 +147,14 @@ struct destination {
 	enum registry registry;
 	enum interception interception;
 
-	uint32_t tls_versions; /* bits 1 << enum tls_version, as offered by the client */
-	uint32_t alpn;         /* bits 1 << enum alpn, as offered */
+	/* Bits 1 << enum tls_version: as servers chose, and as clients offered. */
+	uint32_t tls_versions, tls_offered;
+	uint32_t alpn; /* bits 1 << enum alpn, as offered */
 	bool ech;
 	bool tls_origination; /* the sidecar was seen to open TLS to this host for this plaintext */
 
 	uint64_t opened, closed, failed; /* connections; active = opened - closed */
+	uint64_t handshakes_failed;      /* TLS handshakes ended by an alert in the clear */
 	uint64_t sent, received;         /* payload bytes as the application sees them */
 	uint64_t requests;               /* request heads seen; >= the sum over by_code */
 	uint64_t request_bytes, response_bytes;

@@ -19,6 +19,7 @@
 #include "bpf.h"
 #include "egress.skel.h"
 
+#include "answer_cases.h"
 #include "cases.h"
 
 /* Instructions the verifier may look at, per program. */
@@ -454,6 +455,65 @@ static void lost_answer(void)
 	bpf_agent_close(c.agent);
 }
 
+static uint32_t version_fact(unsigned int version)
+{
+	return version ? (uint32_t)EA_FACT_SSL30 << (version - 0x300) << EA_FACT_CHOSEN_SHIFT : 0;
+}
+
+static bool answer_row_right(const struct bpf_snapshot *s, uint16_t port,
+			     const struct answer_case *c)
+{
+	for (size_t i = 0; i < s->n_dests; i++) {
+		const struct ea_stats *stats = &s->dests[i].stats;
+
+		if (s->dests[i].key.port == port)
+			return stats->handshakes_failed == c->failed && stats->opened == 1 &&
+			       stats->facts >> EA_FACT_CHOSEN_SHIFT << EA_FACT_CHOSEN_SHIFT ==
+				       version_fact(c->version);
+	}
+	return false;
+}
+
+/* A hello, the server's answer cut in all ways, what the client says to that. */
+static void answer_case(const struct answer_case *c, bool v6)
+{
+	struct stream hello =
+		hello_stream(&(struct hello){.sni = "answer.example", .versions = true});
+	struct stream server = answer_stream(c->server, c->record);
+	struct stream client = answer_stream(c->client, c->record);
+	struct bpf_agent *agent = agent_new();
+	size_t n, bad = 0, first = 0;
+	struct bpf_snapshot s;
+	struct cut cuts[512];
+	uint64_t ends;
+
+	n = cuts_of(server.size, cuts);
+	for (size_t i = 0; i < n; i++) {
+		struct conn conn = {agent, v6, (uint16_t)(1000 + i), {0xffffff00u, 0xfffffff0u}};
+
+		conn_open(&conn);
+		conn_stream(&conn, CLIENT, hello.data, hello.size, &cuts[0]);
+		conn_stream(&conn, SERVER, server.data, server.size, &cuts[i]);
+		conn_stream(&conn, CLIENT, client.data, client.size, &cuts[i]);
+		conn_close(&conn);
+	}
+	if (bpf_agent_snapshot(agent, &s)) {
+		result(false, "%s: no snapshot", c->title);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!answer_row_right(&s, (uint16_t)(1000 + i), c) && !bad++)
+			first = cuts[i].head;
+	ends = s.counters[c->failed    ? EA_COUNT_HANDSHAKE_FAILED
+			  : c->version ? EA_COUNT_HANDSHAKE_ANSWERED
+				       : EA_COUNT_HANDSHAKE_UNREAD];
+	result(!bad && ends == n,
+	       "answer, %s, %s: %zu of %zu cuts right, %llu counted (first wrong: %zu)",
+	       v6 ? "IPv6" : "IPv4", c->title, n - bad, n, (unsigned long long)ends, first);
+	bpf_snapshot_done(&s);
+	bpf_agent_close(agent);
+}
+
 /* More hosts than a workload may have: the rest is one line, and nothing is lost. */
 static void folding(void)
 {
@@ -548,6 +608,8 @@ int main(void)
 			tls_case(&tls_cases[i], v6);
 		for (size_t i = 0; i < sizeof(http_cases) / sizeof(http_cases[0]); i++)
 			http_case(&http_cases[i], v6);
+		for (size_t i = 0; i < ANSWER_CASES; i++)
+			answer_case(&answer_cases[i], v6);
 	}
 	preludes();
 	lost_answer();

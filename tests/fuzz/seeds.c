@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* seeds DIR: the case table of tests/bpf/cases.h as seed corpora DIR/tls, DIR/http, DIR/flow. */
+/* seeds DIR: the case table of tests/bpf/*cases.h as seed corpora DIR/tls, DIR/answer, DIR/http, DIR/flow. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../bpf/answer_cases.h"
 #include "../bpf/cases.h"
 
 #define LENGTH_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -30,13 +31,25 @@ static void write_seed(const char *kind, const uint8_t *head, size_t head_size,
 }
 
 /* A client's stream for the flow, with what the server says. */
-static void write_flow(const struct stream *client, const char *server)
+static void write_flow(const struct stream *client, const void *server, size_t size)
 {
 	struct stream both = *client;
 	uint8_t head[] = {6, 99, (uint8_t)(client->size >> 8), (uint8_t)client->size};
 
-	stream_add(&both, server, strlen(server));
+	stream_add(&both, server, size);
 	write_seed("flow", head, sizeof(head), &both);
+}
+
+static void write_answer(const struct answer_case *c)
+{
+	struct stream server = answer_stream(c->server, c->record);
+	struct stream client = answer_stream(c->client, c->record);
+	struct stream hello = hello_stream(&(struct hello){.sni = "answer.example"});
+
+	write_seed("answer", (const uint8_t *)"\x06\x00", 2, &server);
+	write_seed("answer", (const uint8_t *)"\x06\x01", 2, &client);
+	stream_add(&hello, client.data, client.size);
+	write_flow(&hello, server.data, server.size);
 }
 
 static void write_text(const char *text, uint8_t how)
@@ -58,20 +71,22 @@ int main(int argc, char **argv)
 		struct stream s = hello_stream(&tls_cases[i].hello);
 
 		write_seed("tls", (const uint8_t *)"\x06", 1, &s);
-		write_flow(&s, "");
+		write_flow(&s, "", 0);
 	}
+	for (size_t i = 0; i < ANSWER_CASES; i++)
+		write_answer(&answer_cases[i]);
 	for (size_t i = 0; i < LENGTH_OF(http_cases); i++) {
 		struct stream s = {.size = 0};
 
 		write_text(http_cases[i].client, 6);
 		write_text(http_cases[i].server, 7);
 		stream_add(&s, http_cases[i].client, strlen(http_cases[i].client));
-		write_flow(&s, http_cases[i].server);
+		write_flow(&s, http_cases[i].server, strlen(http_cases[i].server));
 	}
 	for (size_t i = 0; i < LENGTH_OF(prelude_cases); i++) {
 		struct stream s = prelude_stream(&prelude_cases[i]);
 
-		write_flow(&s, "");
+		write_flow(&s, "", 0);
 	}
 	return 0;
 }

@@ -130,8 +130,10 @@ static void test_names_and_times(void **state)
 	(void)state;
 	world_open(&w, 200);
 	row(&w, APP_A, EA_PROTO_TLS, EA_SOURCE_SNI, "httpbin.org", 443)->stats.facts =
-		EA_FACT_TLS13 | EA_FACT_ALPN_H2 | EA_FACT_ECH | EA_FACT_REDIRECTED;
-	row(&w, APP_B, EA_PROTO_TLS, EA_SOURCE_SNI, "httpbin.org", 443);
+		EA_FACT_TLS12 | EA_FACT_TLS13 | EA_FACT_TLS13 << EA_FACT_CHOSEN_SHIFT |
+		EA_FACT_ALPN_H2 | EA_FACT_ECH | EA_FACT_REDIRECTED;
+	row(&w, APP_B, EA_PROTO_TLS, EA_SOURCE_SNI, "httpbin.org", 443)->stats.handshakes_failed =
+		4;
 	row(&w, APP_B, EA_PROTO_TLS, EA_SOURCE_SNI, "bad name", 443);
 	row(&w, APP_B, EA_PROTO_TLS, EA_SOURCE_SNI, "", 443);
 	row(&w, APP_B, EA_PROTO_HTTP, EA_SOURCE_HTTP, "192.0.2.7", 80);
@@ -141,6 +143,8 @@ static void test_names_and_times(void **state)
 	d = find(&list, "app", "httpbin.org", PROTOCOL_TLS);
 	assert_non_null(d);
 	assert_int_equal(d->tls_versions, 1u << TLS_13);
+	assert_int_equal(d->tls_offered, 1u << TLS_12 | 1u << TLS_13);
+	assert_int_equal(find(&list, "other", "httpbin.org", PROTOCOL_TLS)->handshakes_failed, 4);
 	assert_int_equal(d->alpn, 1u << ALPN_H2);
 	assert_true(d->ech);
 	assert_int_equal(d->interception, INTERCEPTION_SIDECAR);

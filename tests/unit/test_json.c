@@ -32,8 +32,9 @@ static const char sample[] =
 	"\"tcp\", "
 	"\"protocol\": \"tls\", \"scope\": \"external\", \"visibility\": \"l4\", \"registry\": "
 	"\"passthrough\", \"interception\": \"sidecar\", \"tls\": {\"versions\": [\"1.3\"], "
-	"\"alpn\": "
-	"[\"h2\", \"http/1.1\"], \"ech\": false}, \"connections\": {\"opened\": 54, \"closed\": "
+	"\"offered\": [\"1.2\", \"1.3\"], \"alpn\": "
+	"[\"h2\", \"http/1.1\"], \"ech\": false, \"handshakesFailed\": 9}, \"connections\": "
+	"{\"opened\": 54, \"closed\": "
 	"53, "
 	"\"failed\": 1, \"active\": 1}, \"bytes\": {\"sent\": 31122, \"received\": 402133}, "
 	"\"requests\": {\"total\": 0, \"byCode\": {}}, \"addresses\": [\"54.204.94.184\", "
@@ -122,6 +123,8 @@ static void test_values(void **state)
 	assert_int_equal(tls->registry, REGISTRY_PASSTHROUGH);
 	assert_int_equal(tls->interception, INTERCEPTION_SIDECAR);
 	assert_int_equal(tls->tls_versions, 1u << TLS_13);
+	assert_int_equal(tls->tls_offered, 1u << TLS_12 | 1u << TLS_13);
+	assert_true(tls->handshakes_failed == 9);
 	assert_int_equal(tls->alpn, 1u << ALPN_H2 | 1u << ALPN_HTTP11);
 	assert_true(tls->opened == 54 && tls->closed == 53 && tls->failed == 1);
 	assert_true(tls->sent == 31122 && tls->received == 402133);

@@ -401,6 +401,7 @@ static void test_l4_has_no_requests(void **state)
 	d->requests = 5;
 	d->request_bytes = 5;
 	requests(d, 200, EA_METHOD_GET, 5);
+	d->handshakes_failed = 6;
 	d->tls_versions = 1u << TLS_13 | 1u << TLS_SSL30 | 1u << TLS_12;
 	d->alpn = 1u << ALPN_H2 | 1u << ALPN_HTTP10 | 1u << ALPN_HTTP11;
 	text = expose(&list, &nothing);
@@ -409,6 +410,7 @@ static void test_l4_has_no_requests(void **state)
 	assert_null(strstr(text, "egress_request_bytes"));
 	assert_null(strstr(text, "egress_response_bytes"));
 	assert_sample(text, "egress_tcp_connections_opened_total", "tls.example", "1");
+	assert_sample(text, "egress_tls_handshakes_failed_total", "tls.example", "6");
 	assert_sample(
 		text, "egress_destination_info",
 		"visibility=\"l4\",registry=\"unknown\",interception=\"none\",name_source=\"sni\","

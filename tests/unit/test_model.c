@@ -88,12 +88,14 @@ static struct destination random_destination(void)
 	d.registry = (enum registry)random_below(REGISTRY_MAX);
 	d.interception = (enum interception)random_below(INTERCEPTION_MAX);
 	d.tls_versions = random_below(1u << TLS_VERSION_MAX);
+	d.tls_offered = random_below(1u << TLS_VERSION_MAX);
 	d.alpn = random_below(1u << ALPN_MAX);
 	d.ech = random_below(2);
 	d.tls_origination = random_below(2);
 	d.opened = random_below(1000);
 	d.closed = random_below(1000);
 	d.failed = random_below(10) ? random_below(1000) : MODEL_COUNT_MAX - random_below(1000);
+	d.handshakes_failed = random_below(1000);
 	d.sent = random_below(100000);
 	d.received = random_below(100000);
 	d.requests = random_below(1000);
@@ -161,6 +163,8 @@ static void assert_same_destination(const struct destination *a, const struct de
 	assert_int_equal(a->registry, b->registry);
 	assert_int_equal(a->interception, b->interception);
 	assert_int_equal(a->tls_versions, b->tls_versions);
+	assert_int_equal(a->tls_offered, b->tls_offered);
+	assert_true(a->handshakes_failed == b->handshakes_failed);
 	assert_int_equal(a->alpn, b->alpn);
 	assert_int_equal(a->ech, b->ech);
 	assert_int_equal(a->tls_origination, b->tls_origination);
@@ -596,6 +600,10 @@ static void test_merge_facts(void **state)
 	a.opened = MODEL_COUNT_MAX;
 	b.opened = 5;
 	b.tls_versions = 1u << TLS_13;
+	a.tls_offered = 1u << TLS_12;
+	b.tls_offered = 1u << TLS_13;
+	a.handshakes_failed = 2;
+	b.handshakes_failed = 3;
 	b.ech = true;
 	assert_int_equal(destination_merge(&a, &b), 0);
 	assert_false(a.internal);
@@ -605,6 +613,8 @@ static void test_merge_facts(void **state)
 	assert_int_equal(a.interception, INTERCEPTION_BYPASS);
 	assert_true(a.opened == MODEL_COUNT_MAX);
 	assert_int_equal(a.tls_versions, 1u << TLS_13);
+	assert_int_equal(a.tls_offered, 1u << TLS_12 | 1u << TLS_13);
+	assert_true(a.handshakes_failed == 5);
 	assert_true(a.ech);
 	destination_done(&a);
 	destination_done(&b);

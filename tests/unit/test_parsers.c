@@ -10,7 +10,9 @@
 
 #include "../../bpf/http.h"
 #include "../../bpf/tls.h"
+#include "../../bpf/tls_answer.h"
 
+#include "../bpf/answer_cases.h"
 #include "../bpf/cases.h"
 
 /* Feed size bytes in pieces: first `head` bytes, then pieces of `rest`. */
@@ -100,6 +102,85 @@ static void test_tls_cases(void **state)
 		for (size_t at = 1; at < s.size; at++)
 			check_tls(&tls_cases[i], &s, &(struct cut){at, STREAM_MAX});
 	}
+}
+
+/* Returns the last verdict: EA_MORE if the stream ends first. */
+static enum ea_verdict run_answer(const struct stream *s, const struct cut *cut,
+				  struct ea_answer *a)
+{
+	enum ea_verdict v = EA_MORE;
+
+	for (size_t at = 0, n; at < s->size && v == EA_MORE; at += n) {
+		struct ea_bytes b;
+
+		n = piece_size(cut, at, s->size);
+		b = piece_new(s->data + at, n);
+		v = ea_answer_feed(a, &b, (struct ea_cursor){0, (__u32)n});
+		free((void *)b.data);
+	}
+	return v;
+}
+
+static void check_answer(const struct answer_case *c, const struct cut *cut)
+{
+	struct stream server = answer_stream(c->server, c->record);
+	struct stream client = answer_stream(c->client, c->record);
+	struct ea_answer s = {0}, t = {.state = EA_ANSWER_PASS, .begun = 1};
+	bool failed = run_answer(&server, cut, &s) == EA_END;
+
+	failed |= run_answer(&client, cut, &t) == EA_END;
+	if (s.version != c->version || failed != c->failed)
+		fail_msg("%s, cut at %zu then %zu: version %x, failed %d", c->title, cut->head,
+			 cut->rest, s.version, failed);
+	assert_int_equal(t.version, 0);
+}
+
+static void test_answers(void **state)
+{
+	static const size_t rests[] = {STREAM_MAX, 1, 7, 100};
+
+	(void)state;
+	for (size_t i = 0; i < ANSWER_CASES; i++) {
+		size_t size = answer_stream(answer_cases[i].server, answer_cases[i].record).size;
+
+		for (size_t k = 0; k < 4; k++)
+			check_answer(&answer_cases[i], &(struct cut){rests[k], rests[k]});
+		for (size_t at = 1; at < size; at++)
+			check_answer(&answer_cases[i], &(struct cut){at, STREAM_MAX});
+	}
+}
+
+/* Every single byte changed to some others: any verdict, no over-read, and an end. */
+static void test_answers_mangled(void **state)
+{
+	static const uint8_t values[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
+
+	(void)state;
+	for (size_t i = 0; i < ANSWER_CASES; i++) {
+		struct stream s = answer_stream(answer_cases[i].server, answer_cases[i].record);
+
+		for (size_t at = 0; at < s.size && at < 400; at++) {
+			for (size_t k = 0; k < sizeof(values); k++) {
+				struct ea_answer a = {0};
+				struct stream m = s;
+
+				m.data[at] = values[k];
+				run_answer(&m, &(struct cut){at + 1, 3}, &a);
+			}
+		}
+	}
+}
+
+/* A side that never ends its plaintext is given up. */
+static void test_answer_budget(void **state)
+{
+	struct stream s = answer_stream("hello=303 msg=8000 msg=8000 msg=500", 0);
+	struct ea_answer a = {0};
+
+	(void)state;
+	assert_true(s.size > EA_ANSWER_MAX);
+	assert_int_equal(run_answer(&s, &(struct cut){100, 100}, &a), EA_BUDGET);
+	assert_int_equal(a.version, 0x303);
 }
 
 /* A hello cut off anywhere never gives a name that is not whole, and never an over-read. */
@@ -302,10 +383,11 @@ static void test_name_finish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tls_cases),   cmocka_unit_test(test_tls_truncated),
-		cmocka_unit_test(test_tls_mangled), cmocka_unit_test(test_tls_not_mine),
-		cmocka_unit_test(test_http_cases),  cmocka_unit_test(test_http_mangled),
-		cmocka_unit_test(test_name_finish),
+		cmocka_unit_test(test_tls_cases),     cmocka_unit_test(test_tls_truncated),
+		cmocka_unit_test(test_tls_mangled),   cmocka_unit_test(test_tls_not_mine),
+		cmocka_unit_test(test_answers),       cmocka_unit_test(test_answers_mangled),
+		cmocka_unit_test(test_answer_budget), cmocka_unit_test(test_http_cases),
+		cmocka_unit_test(test_http_mangled),  cmocka_unit_test(test_name_finish),
 	};
 
 	return cmocka_run_group_tests_name("parsers", tests, NULL, NULL);
