@@ -5,7 +5,7 @@
  * STARTTLS of any protocol is not parsed. One mechanism serves all: bytes that are neither TLS nor HTTP are passed
  * over, for a while, until the bytes that begin a ClientHello stand in the stream. Headers behind which anything
  * may follow, HTTP too, are passed over by their own length: SOCKS 4 and 5, PROXY version 2 (version 1 is a
- * line, and http.h's).
+ * line, and http_line.h's).
  *
  * Owns: the signature of a hello and the hand-over to tls.h in mid-record; the lengths of those headers. Pure, and
  * resumable at any byte.
@@ -47,7 +47,7 @@ enum ea_header_state {
 	EA_HEADER_SOCKS5_NAME,    /* length(1) */
 };
 
-/* Of 12 bytes; see http.h for why the array is larger. */
+/* Of 12 bytes; see http_line.h for why the array is larger. */
 static const char header_proxy_signature[17] = "\r\n\r\n\0\r\nQUIT\n";
 
 /*
