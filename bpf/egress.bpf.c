@@ -4,7 +4,7 @@
  * packet pass.
  *
  *   ea_sockops  client sockets: connect, established, closed. Makes and ends the flow.
- *   ea_egress   what the pod sends: ClientHello, request heads.
+ *   ea_egress   what the pod sends: ClientHello, request heads; datagrams to port 443.
  *   ea_ingress  what it receives: answers' heads, the server's side of a TLS handshake.
  *   ea_account  iterator over live sockets: brings their destinations' byte counts up to date.
  *   ea_packets  the same for packets without sockets, in either direction: for captures and tests, run by
@@ -14,6 +14,7 @@
  */
 #include "flow.h"
 #include "flow_http.h"
+#include "flow_udp.h"
 #include "sock.h"
 #include "tuple.h"
 
@@ -97,6 +98,52 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		egress_read(sk, f, &pkt);
 }
 
+static __always_inline int addr_is_internal(const __u8 addr[16])
+{
+	struct ea_range key = {.bits = 128};
+
+	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
+	return bpf_map_lookup_elem(&ea_internal, &key) != NULL;
+}
+
+/* f may be NULL: the socket's first datagram to the port, or it is none. */
+static __noinline void egress_udp(struct __sk_buff *skb, struct bpf_sock *sk, struct ea_flow *f)
+{
+	struct ea_bytes bytes = {.skb = skb};
+	struct ea_segment seg = {};
+
+	if (ea_walk_udp(&bytes, skb->len, &seg) || seg.dport != EA_UDP_PORT)
+		return;
+	if (!f) {
+		f = bpf_sk_storage_get(&ea_flows, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!f) {
+			ea_count(EA_COUNT_NO_FLOW_MEMORY);
+			return;
+		}
+		f->cgroup_id = bpf_skb_cgroup_id(skb);
+	}
+	if (!udp_same_address(f, seg.daddr))
+		udp_turn_to(f, seg.daddr, addr_is_internal(seg.daddr));
+	udp_add(f, seg.len, 0);
+}
+
+static __noinline void ingress_udp(struct __sk_buff *skb, struct ea_flow *f)
+{
+	struct ea_bytes bytes = {.skb = skb};
+	struct ea_segment seg = {};
+
+	if (!ea_walk_udp(&bytes, skb->len, &seg) && seg.sport == EA_UDP_PORT &&
+	    udp_same_address(f, seg.saddr))
+		udp_add(f, 0, seg.len);
+}
+
+/* Neither a client's TCP socket nor one that was seen before. */
+static __always_inline int egress_is_udp(struct bpf_sock *sk)
+{
+	sk = bpf_sk_fullsock(sk);
+	return sk && sk->protocol == IPPROTO_UDP;
+}
+
 SEC("cgroup_skb/egress")
 int ea_egress(struct __sk_buff *skb)
 {
@@ -106,7 +153,11 @@ int ea_egress(struct __sk_buff *skb)
 	if (!sk)
 		return PASS;
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
-	if (f && f->phase != EA_PHASE_DECIDED)
+	if (f && f->phase == EA_PHASE_DECIDED)
+		return PASS;
+	if (f ? f->phase == EA_PHASE_UDP : egress_is_udp(sk))
+		egress_udp(skb, sk, f);
+	else if (f)
 		egress_undecided(skb, sk, f);
 	return PASS;
 }
@@ -135,6 +186,8 @@ int ea_ingress(struct __sk_buff *skb)
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
 	if (f && (f->phase == EA_PHASE_HTTP || f->phase == EA_PHASE_ANSWER))
 		ingress_read(skb, sk, f);
+	else if (f && f->phase == EA_PHASE_UDP)
+		ingress_udp(skb, f);
 	return PASS;
 }
 
@@ -177,14 +230,6 @@ static __always_inline struct ea_flow *sockops_flow_new(struct bpf_sock_ops *ctx
 	__builtin_memset(f, 0, sizeof(*f));
 	bpf_sk_storage_delete(&ea_parses, sk);
 	return f;
-}
-
-static __always_inline int addr_is_internal(const __u8 addr[16])
-{
-	struct ea_range key = {.bits = 128};
-
-	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
-	return bpf_map_lookup_elem(&ea_internal, &key) != NULL;
 }
 
 static __always_inline void sockops_connect(struct bpf_sock_ops *ctx)

@@ -20,6 +20,7 @@ enum ea_phase {
 	EA_PHASE_PRELUDE, /* something else, perhaps a ClientHello after it */
 	EA_PHASE_ANSWER,  /* named: behind a ClientHello, before the first encrypted record */
 	EA_PHASE_DECIDED, /* nothing is read any more */
+	EA_PHASE_UDP,     /* not TCP: see flow_udp.h */
 };
 
 enum ea_flow_flag {

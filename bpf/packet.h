@@ -15,6 +15,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 
 #ifdef __bpf__
 #include <bpf/bpf_helpers.h>
@@ -125,9 +126,9 @@ struct ea_segment {
 
 #define EA_EXTENSION_HEADERS_MAX 6
 
-/* IPv6 extension headers up to TCP (RFC 8200 section 4). 0 with the offset of the TCP header. */
-static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, struct ea_segment *seg,
-					__u32 *ret_off)
+/* IPv6 extension headers up to `protocol` (RFC 8200 section 4). 0 with the offset of its header. */
+static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u8 protocol,
+					struct ea_segment *seg, __u32 *ret_off)
 {
 	struct ipv6hdr ip6;
 	__u32 off = sizeof(ip6);
@@ -139,7 +140,7 @@ static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, struct ea_segm
 	__builtin_memcpy(seg->daddr, &ip6.daddr, sizeof(seg->daddr));
 	next = ip6.nexthdr;
 	for (int i = 0; i < EA_EXTENSION_HEADERS_MAX; i++) {
-		if (next == IPPROTO_TCP) {
+		if (next == protocol) {
 			*ret_off = off;
 			return 0;
 		}
@@ -162,17 +163,30 @@ static __always_inline void ea_map_ipv4(__u8 to[16], __u32 addr)
 	words[3] = addr;
 }
 
-static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, struct ea_segment *seg,
-					__u32 *ret_off)
+static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, __u8 protocol,
+					struct ea_segment *seg, __u32 *ret_off)
 {
 	struct iphdr ip;
 
-	if (ea_load(b, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_TCP)
+	if (ea_load(b, 0, &ip, sizeof(ip)) || ip.protocol != protocol)
 		return -1;
 	ea_map_ipv4(seg->saddr, ip.saddr);
 	ea_map_ipv4(seg->daddr, ip.daddr);
 	*ret_off = ip.ihl * 4;
 	return 0;
+}
+
+static __always_inline int ea_walk_ip(const struct ea_bytes *b, __u8 protocol,
+				      struct ea_segment *seg, __u32 *ret_off)
+{
+	__u8 version;
+
+	if (ea_load(b, 0, &version, 1))
+		return -1;
+	version >>= 4;
+	return version == 4   ? ea_walk_ipv4(b, protocol, seg, ret_off)
+	       : version == 6 ? ea_walk_ipv6(b, protocol, seg, ret_off)
+			      : -1;
 }
 
 /*
@@ -183,16 +197,8 @@ static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct 
 {
 	struct tcphdr tcp;
 	__u32 off = 0, data;
-	__u8 version;
 
-	if (ea_load(b, 0, &version, 1))
-		return -1;
-	version >>= 4;
-	if (version == 4   ? ea_walk_ipv4(b, ret, &off)
-	    : version == 6 ? ea_walk_ipv6(b, ret, &off)
-			   : -1)
-		return -1;
-	if (ea_load(b, off, &tcp, sizeof(tcp)))
+	if (ea_walk_ip(b, IPPROTO_TCP, ret, &off) || ea_load(b, off, &tcp, sizeof(tcp)))
 		return -1;
 	data = off + tcp.doff * 4;
 	if (data > size)
@@ -207,6 +213,24 @@ static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct 
 	ret->ack_set = tcp.ack;
 	ret->fin = tcp.fin;
 	ret->rst = tcp.rst;
+	return 0;
+}
+
+/* The same for UDP; of the segment only addresses, ports and payload are set. */
+static __always_inline int ea_walk_udp(const struct ea_bytes *b, __u32 size, struct ea_segment *ret)
+{
+	struct udphdr udp;
+	__u32 off = 0;
+
+	if (ea_walk_ip(b, IPPROTO_UDP, ret, &off) || ea_load(b, off, &udp, sizeof(udp)))
+		return -1;
+	off += sizeof(udp);
+	if (off > size)
+		return -1;
+	ret->payload = off;
+	ret->len = size - off;
+	ret->sport = bpf_ntohs(udp.source);
+	ret->dport = bpf_ntohs(udp.dest);
 	return 0;
 }
 

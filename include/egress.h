@@ -31,6 +31,7 @@ enum ea_proto {
 	EA_PROTO_TCP = 0, /* neither TLS nor HTTP, or never decided */
 	EA_PROTO_TLS,
 	EA_PROTO_HTTP,
+	EA_PROTO_UDP, /* datagrams to port 443, not read */
 	EA_PROTO_MAX,
 };
 

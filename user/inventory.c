@@ -209,6 +209,7 @@ static enum protocol protocol_of(const struct ea_dest_key *key)
 {
 	return key->proto == EA_PROTO_TLS    ? PROTOCOL_TLS
 	       : key->proto == EA_PROTO_HTTP ? PROTOCOL_HTTP
+	       : key->proto == EA_PROTO_UDP  ? PROTOCOL_UDP
 					     : PROTOCOL_TCP;
 }
 
@@ -300,6 +301,8 @@ static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *ro
 	d->opened = row->stats.opened;
 	/* Counted on two CPUs and read without a lock: an end may be seen before its beginning. */
 	d->closed = MIN(row->stats.closed, row->stats.opened);
+	if (row->key.proto == EA_PROTO_UDP)
+		d->closed = d->opened; /* nobody tells */
 	d->failed = row->stats.failed;
 	d->handshakes_failed = row->stats.handshakes_failed;
 	d->sent = row->stats.sent;

@@ -45,6 +45,14 @@ static void result(bool ok, const char *fmt, ...)
 	failures += !ok;
 }
 
+/* Why cases may have failed: what the programs counted as lost or given up. */
+static void tell_counters(const struct bpf_snapshot *s, bool bad)
+{
+	for (size_t i = EA_COUNT_FAILED; bad && i < EA_COUNT_MAX; i++)
+		if (s->counters[i])
+			printf("# counter %zu: %llu\n", i, (unsigned long long)s->counters[i]);
+}
+
 /* One connection, as its packets. */
 struct conn {
 	struct bpf_agent *agent;
@@ -256,6 +264,7 @@ static void tls_case(const struct tls_case *c, bool v6)
 				cuts[i].rest);
 	result(!bad, "tls, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title,
 	       n - bad, n, bad ? "; first wrong: " : "", bad ? why : "");
+	tell_counters(&snapshot, bad);
 	bpf_snapshot_done(&snapshot);
 	bpf_agent_close(agent);
 }
@@ -355,6 +364,7 @@ static void http_case(const struct http_case *c, bool v6)
 				cuts[i].rest);
 	result(!bad, "http, %s, %s: %zu of %zu cuts right%s%s", v6 ? "IPv6" : "IPv4", c->title,
 	       n - bad, n, bad ? "; first wrong: " : "", bad ? why : "");
+	tell_counters(&snapshot, bad);
 	bpf_snapshot_done(&snapshot);
 	bpf_agent_close(agent);
 }
@@ -510,6 +520,7 @@ static void answer_case(const struct answer_case *c, bool v6)
 	result(!bad && ends == n,
 	       "answer, %s, %s: %zu of %zu cuts right, %llu counted (first wrong: %zu)",
 	       v6 ? "IPv6" : "IPv4", c->title, n - bad, n, (unsigned long long)ends, first);
+	tell_counters(&s, bad);
 	bpf_snapshot_done(&s);
 	bpf_agent_close(agent);
 }
