@@ -172,6 +172,8 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 {
 	struct ea_http *h = &p->http.request;
 	int tunnel = f->dest_id && h->flags & EA_HTTP_TUNNEL;
+	/* Then the byte is at hand. Behind some that were HTTP's the packet may be used up: no peeking. */
+	int first = h->state == EA_HTTP_METHOD && !h->pos;
 
 	if (f->dest_id && !tunnel) {
 		http_stop(h);
@@ -179,7 +181,8 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 	}
 	pkt->cursor = h->c;
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
-	f->phase = tunnel && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS : EA_PHASE_PRELUDE;
+	f->phase = tunnel && first && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS
+								      : EA_PHASE_PRELUDE;
 	__builtin_memset(&p->tls, 0, sizeof(p->tls));
 	__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
 }

@@ -359,6 +359,10 @@ static const struct prelude_case prelude_cases[] = {
 	{"CONNECT, then SMTP",
 	 BYTES("CONNECT mail.example:25 HTTP/1.1" CRLF CRLF "EHLO a" CRLF "STARTTLS" CRLF), NULL, 0,
 	 "http mail.example;" BEHIND},
+	/* Found by the fuzzer: a line's end, where a packet may end too, then what is no hello after all. */
+	{"CONNECT, then a line and a record of something else",
+	 BYTES("CONNECT mail.example:25 HTTP/1.1" CRLF CRLF "EHLO a\r?\n\x16\3\1\0\x37\x37"), NULL,
+	 0, "http mail.example;" BEHIND},
 	{"CONNECT, then HTTP", BYTES("CONNECT proxied.example:80 HTTP/1.1" CRLF CRLF), REQUEST, 0,
 	 "http proxied.example;http behind.example"},
 	{"PROXY 1, then CONNECT",
