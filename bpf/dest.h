@@ -3,8 +3,8 @@
  * Destinations and their counters: find or create one for a key, add to it. Whatever has no room is counted in
  * a remainder, never lost: first its cgroup's own (EA_SOURCE_OTHER), then EA_DEST_OVERFLOW.
  *
- * Counters are per CPU, yet added to atomically: an egress program runs in process context and can be
- * preempted by another one on the same CPU.
+ * Counters are added to atomically, those per CPU too: an egress program runs in process context and can be preempted
+ * by another one on the same CPU.
  */
 #ifndef DEST_H
 #define DEST_H
@@ -45,7 +45,7 @@ static __always_inline void ea_observe(const struct ea_dest_key *key)
 	bpf_ringbuf_submit(e, 0);
 }
 
-/* This CPU's counters of a destination, created if need be. NULL (counted) without memory. */
+/* Counters of a destination, created if need be. NULL (counted) without memory. */
 static __always_inline struct ea_stats *stats_get(__u32 id)
 {
 	static const struct ea_stats zero;

@@ -21,9 +21,13 @@ struct {
 	__type(value, struct ea_dest);
 } ea_dests SEC(".maps");
 
-/* Counters by destination id. Programs add, the agent sums and deletes with the destination. Set at load. */
+/*
+ * Counters by destination id. Programs add, the agent reads and deletes with the destination. Not per CPU: memory for
+ * that is refilled too slowly, and when many destinations were new at once counts were lost; what adds does so
+ * atomically anyway, a few times per connection or request (of UDP: per packet). Set at load.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, __u32);
@@ -32,7 +36,7 @@ struct {
 
 /* Answered requests by destination, code and method. As ea_stats. Set at load. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct ea_request_key);

@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 3
+#define EA_ABI 4
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253
@@ -107,7 +107,7 @@ enum ea_fact {
 
 #define EA_FACT_CHOSEN_SHIFT 20
 
-/* Value of ea_stats, per CPU, keyed by the destination's id. All fields but last_ns and facts are sums. */
+/* Value of ea_stats, keyed by the destination's id. All fields but last_ns and facts are sums. */
 struct ea_stats {
 	__u64 opened; /* connections established and attributed to this destination */
 	__u64 closed; /* of those, the ones that ended */
@@ -131,7 +131,7 @@ struct ea_request_key {
 	__u8 pad;
 };
 
-/* Value of ea_requests, per CPU. */
+/* Value of ea_requests. */
 struct ea_request_stats {
 	__u64 count;
 	__u64 first_byte_ns; /* sum over count: end of the request's head to the answer's first byte */

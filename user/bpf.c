@@ -233,14 +233,11 @@ static int state_init(struct bpf_agent *a)
 		.since_ns = clock_ns(CLOCK_MONOTONIC),
 		.since_unix_ns = clock_ns(CLOCK_REALTIME),
 	};
-	_cleanup_free_ struct ea_stats *none = calloc((size_t)libbpf_num_possible_cpus(),
-						      sizeof(*none));
+	const struct ea_stats none = {};
 	__u32 zero = 0, overflow = EA_DEST_OVERFLOW;
 	int r;
 
-	if (!none)
-		return -ENOMEM;
-	r = bpf_map_update_elem(bpf_map__fd(a->skel->maps.ea_stats), &overflow, none, BPF_ANY);
+	r = bpf_map_update_elem(bpf_map__fd(a->skel->maps.ea_stats), &overflow, &none, BPF_ANY);
 	if (r)
 		return r;
 	return bpf_map_update_elem(bpf_map__fd(a->skel->maps.ea_state), &zero, &state, BPF_ANY);

@@ -25,7 +25,7 @@ void bpf_dest_cache_done(struct bpf_agent *a)
 	a->n_known = 0;
 }
 
-/* All of a hash map. Values of a per-CPU map stand n_cpus to an entry. */
+/* All of a hash map. */
 struct dump {
 	void *keys;
 	void *values;
@@ -91,7 +91,6 @@ static int dump_batch(int fd, struct dump *d, size_t *room, size_t key_size, siz
 
 static int dump_map(const struct bpf_map *map, struct dump *ret)
 {
-	bool percpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH;
 	size_t key_size = bpf_map__key_size(map), value_size = bpf_map__value_size(map), room = 0;
 	_cleanup_dump_ struct dump d = {};
 	_cleanup_free_ char *place = calloc(1, MAX(key_size, sizeof(__u32)));
@@ -101,8 +100,6 @@ static int dump_map(const struct bpf_map *map, struct dump *ret)
 
 	if (!place)
 		return -ENOMEM;
-	if (percpu)
-		value_size = (value_size + 7) / 8 * 8 * cpus();
 	do {
 		before = d.n;
 		r = dump_batch(bpf_map__fd(map), &d, &room, key_size, value_size, place, first);
@@ -131,21 +128,6 @@ static int account_live(struct bpf_agent *a)
 	return n < 0 ? -errno : 0;
 }
 
-static void stats_sum(struct ea_stats *sum, const struct ea_stats *one)
-{
-	sum->opened += one->opened;
-	sum->closed += one->closed;
-	sum->failed += one->failed;
-	sum->handshakes_failed += one->handshakes_failed;
-	sum->sent += one->sent;
-	sum->received += one->received;
-	sum->requests += one->requests;
-	sum->request_bytes += one->request_bytes;
-	sum->response_bytes += one->response_bytes;
-	sum->last_ns = MAX(sum->last_ns, one->last_ns);
-	sum->facts |= one->facts;
-}
-
 static int compare_request(const void *x, const void *y)
 {
 	const struct bpf_request_row *a = x, *b = y;
@@ -160,7 +142,6 @@ static int compare_request(const void *x, const void *y)
 static int read_requests(struct bpf_agent *a, struct bpf_snapshot *s)
 {
 	_cleanup_dump_ struct dump d = {};
-	size_t n_cpus = cpus();
 	int r = dump_map(a->skel->maps.ea_requests, &d);
 
 	if (r)
@@ -170,15 +151,15 @@ static int read_requests(struct bpf_agent *a, struct bpf_snapshot *s)
 		return -ENOMEM;
 	for (size_t i = 0; i < d.n; i++) {
 		const struct ea_request_key *key = (struct ea_request_key *)d.keys + i;
-		const struct ea_request_stats *v = (struct ea_request_stats *)d.values + i * n_cpus;
-		struct bpf_request_row *row = &s->requests[i];
+		const struct ea_request_stats *v = (struct ea_request_stats *)d.values + i;
 
-		*row = (struct bpf_request_row){
-			.dest_id = key->dest_id, .code = key->code, .method = key->method};
-		for (size_t cpu = 0; cpu < n_cpus; cpu++) {
-			row->count += v[cpu].count;
-			row->first_byte_ns += v[cpu].first_byte_ns;
-		}
+		s->requests[i] = (struct bpf_request_row){
+			.dest_id = key->dest_id,
+			.code = key->code,
+			.method = key->method,
+			.count = v->count,
+			.first_byte_ns = v->first_byte_ns,
+		};
 	}
 	s->n_requests = d.n;
 	qsort(s->requests, s->n_requests, sizeof(*s->requests), compare_request);
@@ -201,7 +182,6 @@ static int read_stats(struct bpf_agent *a, struct stats_row **ret, size_t *ret_n
 {
 	_cleanup_dump_ struct dump d = {};
 	_cleanup_free_ struct stats_row *rows = NULL;
-	size_t n_cpus = cpus();
 	int r = dump_map(a->skel->maps.ea_stats, &d);
 
 	if (r)
@@ -211,8 +191,7 @@ static int read_stats(struct bpf_agent *a, struct stats_row **ret, size_t *ret_n
 		return -ENOMEM;
 	for (size_t i = 0; i < d.n; i++) {
 		rows[i].id = ((__u32 *)d.keys)[i];
-		for (size_t cpu = 0; cpu < n_cpus; cpu++)
-			stats_sum(&rows[i].stats, (struct ea_stats *)d.values + i * n_cpus + cpu);
+		rows[i].stats = ((struct ea_stats *)d.values)[i];
 	}
 	qsort(rows, d.n, sizeof(*rows), compare_stats);
 	*ret = TAKE_PTR(rows);

@@ -525,25 +525,29 @@ static void answer_case(const struct answer_case *c, bool v6)
 	bpf_agent_close(agent);
 }
 
-/* More hosts than a workload may have: the rest is one line, and nothing is lost. */
-static void folding(void)
+static struct bpf_agent *agent_with_room(uint32_t hosts)
 {
-	struct bpf_options options = {.max_destinations = 5000,
-				      .max_hosts_per_workload = 10,
+	struct bpf_options options = {.max_destinations = 65536,
+				      .max_hosts_per_workload = hosts,
 				      .mesh_port = 15001,
 				      .packets = true};
-	static const struct cut whole = {STREAM_MAX, STREAM_MAX};
 	struct bpf_agent *agent;
-	struct bpf_snapshot s;
-	uint64_t opened = 0, other = 0;
 	bool adopted;
 	char *why;
 
 	if (bpf_agent_open(&options, &agent, &adopted, &why)) {
-		result(false, "folding: no agent");
-		return;
+		fprintf(stderr, "no agent: %s\n", why);
+		exit(1);
 	}
-	for (int i = 0; i < 500; i++) {
+	return agent;
+}
+
+/* One connection to each of so many hosts, as fast as it goes. */
+static void many_hosts(struct bpf_agent *agent, int hosts)
+{
+	static const struct cut whole = {STREAM_MAX, STREAM_MAX};
+
+	for (int i = 0; i < hosts; i++) {
 		struct conn c = {agent, i & 1, 443, {1, 1}};
 		char name[32];
 		struct stream hello;
@@ -554,6 +558,16 @@ static void folding(void)
 		conn_stream(&c, CLIENT, hello.data, hello.size, &whole);
 		conn_close(&c);
 	}
+}
+
+/* More hosts than a workload may have: the rest is one line, and nothing is lost. */
+static void folding(void)
+{
+	struct bpf_agent *agent = agent_with_room(10);
+	struct bpf_snapshot s;
+	uint64_t opened = 0, other = 0;
+
+	many_hosts(agent, 500);
 	if (bpf_agent_snapshot(agent, &s)) {
 		result(false, "folding: no snapshot");
 		return;
@@ -568,6 +582,29 @@ static void folding(void)
 		       s.counters[EA_COUNT_DEST_FOLDED] == other,
 	       "500 hosts where 80 have room: %zu rows, %llu opened in all, %llu of them folded",
 	       s.n_dests, (unsigned long long)opened, (unsigned long long)other);
+	bpf_snapshot_done(&s);
+	bpf_agent_close(agent);
+}
+
+/* Memory for new destinations must keep up: a table with room takes each that comes. */
+static void burst(void)
+{
+	enum { HOSTS = 60000 };
+	struct bpf_agent *agent = agent_with_room(65536);
+	struct bpf_snapshot s;
+	uint64_t opened = 0;
+
+	many_hosts(agent, HOSTS);
+	if (bpf_agent_snapshot(agent, &s)) {
+		result(false, "burst: no snapshot");
+		return;
+	}
+	for (size_t i = 0; i < s.n_dests; i++)
+		opened += s.dests[i].stats.opened;
+	result(opened == HOSTS && s.n_dests == HOSTS + 1 && !s.counters[EA_COUNT_NO_STATS],
+	       "%d new hosts in a row: %zu rows, %llu opened in all, %llu counts lost", HOSTS,
+	       s.n_dests, (unsigned long long)opened,
+	       (unsigned long long)s.counters[EA_COUNT_NO_STATS]);
 	bpf_snapshot_done(&s);
 	bpf_agent_close(agent);
 }
@@ -625,5 +662,6 @@ int main(void)
 	preludes();
 	lost_answer();
 	folding();
+	burst();
 	return failures ? 1 : 0;
 }
