@@ -15,6 +15,9 @@ E2E=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TRAFFIC_MORE=(shop.example.com cdn.example.net s3.eu-west-1.example.org
 	a-rather-long-name-of-a-service-in-some-cloud.region-1.compute.example.com)
 
+# Options of the agent; a test may set them.
+TRAFFIC_AGENT=()
+
 # The stand with ten names and the agent in it; TRAFFIC_NAMES is the list, TRAFFIC_DIR is for
 # the test's own files. Without root there is nothing to test with: skip.
 traffic_stand_up() {
@@ -36,8 +39,7 @@ traffic_stand_up() {
 	TRAFFIC_NAMES=$(IFS=,; echo "${STAND_NAMES[*]}")
 	TRAFFIC_DIR=$STAND_DIR/traffic
 	mkdir "$TRAFFIC_DIR"
-	# shellcheck disable=SC2119 # no options
-	stand_agent_start
+	stand_agent_start "${TRAFFIC_AGENT[@]}"
 }
 
 traffic() {
@@ -55,16 +57,19 @@ traffic_serve() {
 	stand_wait 10 grep -q ready "$out"
 }
 
-# on|off: segmentation offloads of both ends of the pod's link. Off, every packet that the
-# programs see is one of the wire.
+# on|off: segmentation offloads of both ends of the pod's link. TCP builds packets of many segments
+# even for a device that cannot take them: only with a limit of one segment is every packet that the
+# programs see one of the wire.
 traffic_offload() {
-	local where dev
+	local where dev segments=65535
 
+	[[ $1 == on ]] || segments=1
 	for where in app:eth0 outside:veth2; do
 		dev=${where#*:}
 		stand_run_in "${where%:*}" ethtool -K "$dev" tso "$1" gso "$1" gro "$1" >&2
 		stand_run_in "${where%:*}" ethtool -k "$dev" |
 			grep -q "^generic-segmentation-offload: $1" || return 1
+		stand_run_in "${where%:*}" ip link set "$dev" gso_max_segs "$segments"
 	done
 }
 
