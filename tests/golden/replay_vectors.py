@@ -34,6 +34,7 @@ class Vector:
         tunnel = self.data.startswith(b"CONNECT ")
         self.protocols = {"tls"} if self.is_tls else {"http", "tls"} if tunnel else {"http"}
         self.open = row["expected"] == "?"
+        self.expected = [] if row["expected"] in ("?", "-") else row["expected"].split("|")
         self.names = names_of(row["expected"]) if not self.open else None
 
 
@@ -190,4 +191,5 @@ def main():
               lambda v: [pieces(v.data, 20)], tmp, disorder=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
