@@ -20,11 +20,11 @@ struct piece {
 	uint8_t bytes[];
 };
 
-/* Zeroed before it is filled: compared as bytes. */
+/* Compared as bytes: without padding, and zeroed before it is filled. */
 struct datagram_key {
 	uint8_t src[16], dst[16];
 	uint32_t id;
-	uint8_t family, protocol; /* IPv6 does not tell datagrams apart by protocol */
+	uint16_t family, protocol; /* IPv6 does not tell datagrams apart by protocol */
 };
 
 struct datagram {

@@ -466,10 +466,7 @@ void streams_finish(struct streams *s)
 
 void streams_free(struct streams *s)
 {
-	if (!s)
-		return;
-	for (size_t i = 0; i < BUCKETS; i++)
-		while (s->buckets[i])
-			stream_free(s, &s->buckets[i]);
+	while (s && s->oldest)
+		evict_oldest(s);
 	free(s);
 }
