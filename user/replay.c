@@ -32,6 +32,15 @@ struct replay_options {
 #define HEADERS_MAX      74 /* Ethernet, IPv6, TCP */
 #define SEGMENT_MAX      (ENGINE_FRAME_MAX - HEADERS_MAX)
 
+/*
+ * The last answer's bytes, kept for more of them, as a receiver's card does: a call costs more than the bytes. What a
+ * client sends is never kept, for a name is said to be of the packet that completed it.
+ */
+struct kept {
+	struct stream_segment segment; /* size 0: nothing is kept */
+	uint8_t data[SEGMENT_MAX];
+};
+
 struct replay {
 	const struct replay_options *options;
 	struct engine *engine;
@@ -39,6 +48,7 @@ struct replay {
 	struct streams *streams;
 	int error;                            /* the first one; nothing more is pushed */
 	const struct stream_segment *segment; /* being pushed */
+	struct kept kept;
 	uint64_t names;
 };
 
@@ -102,10 +112,9 @@ static bool push(struct replay *r, const struct stream_segment *g, size_t size)
 }
 
 /* Larger segments than an engine takes go in parts, a FIN with the last one. */
-static bool on_segment(const struct stream_segment *segment, void *ctx)
+static bool push_segment(struct replay *r, const struct stream_segment *segment)
 {
 	struct stream_segment g = *segment;
-	struct replay *r = ctx;
 	bool decided = false;
 
 	r->segment = segment;
@@ -118,6 +127,36 @@ static bool on_segment(const struct stream_segment *segment, void *ctx)
 	}
 	g.flags = segment->flags;
 	return decided || push(r, &g, g.size);
+}
+
+/* True if the segment could be kept, alone or behind what is. */
+static bool keep(struct kept *k, const struct stream_segment *g)
+{
+	size_t size = k->segment.size;
+
+	if (!g->answer || !g->size || g->flags & ~STREAM_ACK || size + g->size > SEGMENT_MAX)
+		return false;
+	if (size && (k->segment.from != g->from || k->segment.seq + (uint32_t)size != g->seq))
+		return false;
+	if (!size)
+		k->segment = *g;
+	k->segment.data = k->data;
+	k->segment.size = size + g->size;
+	memcpy(k->data + size, g->data, g->size);
+	return true;
+}
+
+static bool on_segment(const struct stream_segment *segment, void *ctx)
+{
+	struct replay *r = ctx;
+
+	if (keep(&r->kept, segment))
+		return false;
+	/* What is kept goes first, whosesoever it is. If it decides, its connection's next segment says so again. */
+	if (r->kept.segment.size)
+		push_segment(r, &r->kept.segment);
+	r->kept.segment.size = 0;
+	return keep(&r->kept, segment) ? false : push_segment(r, segment);
 }
 
 /* Printable ASCII as it is, the rest as \xHH. out has room for 4 times the name. */

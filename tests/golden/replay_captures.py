@@ -182,6 +182,19 @@ def no_upgrade(v6):
     return packets, c.line("http", "one.example", first, 1) + c.line("http", "two.example", second, 1)
 
 
+def upgrades_in_bytes(v6):
+    """Two connections, whose answers come byte by byte, some bytes of the one and some of the other."""
+    both = [Connection(v6, n, 80) for n in (1, 2)]
+    packets, out = [p for c in both for p in c.open()], ""
+    for number, c in enumerate(both, 1):
+        packets.append(c.packet(CLIENT, ACK, get(b"c%d.example" % number, ASK)))
+        out += c.line("http", f"c{number}.example", len(packets), number)
+    for i in range(0, len(UPGRADE), 7):
+        packets += [c.packet(SERVER, ACK, UPGRADE[j:j + 1]) for c in both for j in range(i, min(i + 7, len(UPGRADE)))]
+    packets += [c.packet(CLIENT, ACK, get(b"not-a-request.example")) for c in both]
+    return packets, out
+
+
 def mentioned_in_part(v6):
     """The name is complete, the hello never; both ends close. Then the ports are used again."""
     c = Connection(v6, 1)
@@ -200,6 +213,7 @@ def cases():
         family = "IPv6" if v6 else "IPv4"
         yield f"{family}, an upgrade ends the requests", *upgrade(v6, False), ""
         yield f"{family}, an upgrade, answers out of order", *upgrade(v6, True), ""
+        yield f"{family}, upgrades byte by byte", *upgrades_in_bytes(v6), ""
         yield f"{family}, an upgrade that is refused", *no_upgrade(v6), ""
         yield f"{family}, a hello that never ends, and its ports again", *mentioned_in_part(v6), ""
 
