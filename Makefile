@@ -29,7 +29,7 @@ SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 
 msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-.PHONY: all demo test check-vm check-build fuzz lint format install clean help setup
+.PHONY: all demo test check-vm bench check-build fuzz lint format install clean help setup
 all: $(B)/egress-agent ## build build/egress-agent
 
 setup: ## install the Debian packages that building, the demo and the tests need (root)
@@ -50,6 +50,11 @@ check-vm: ## boot Debian kernels in qemu and run check, the bpf layer and live c
 	@bash tests/lib/packages.sh build test vm
 	@$(MAKE) --no-print-directory all check-build
 	@bash tests/vm/run.sh
+
+bench: ## install what is needed, build, and measure replay against tshark on one large capture (root, minutes)
+	@bash tests/lib/packages.sh build bench
+	@$(MAKE) --no-print-directory all
+	@bash tests/bench/replay.sh
 
 check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf ## build the test programs
 
@@ -96,9 +101,10 @@ FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -g -O1 -std=gnu11 -D_GNU_SOURCE -iquote include -iquote user -iquote $(B) \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 FUZZ_flow    := user/native.c
-FUZZ_capture := user/capture.c user/stream.c -lpcap
+FUZZ_capture := user/capture.c user/fragment.c user/stream.c -lpcap
 
-$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h) user/native.c user/capture.c user/stream.c
+$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h) user/native.c user/capture.c user/fragment.c \
+		user/stream.c
 	@mkdir -p $(@D)
 	$(call msg,FUZZ,$@)$(CLANG) $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
@@ -106,9 +112,10 @@ $(B)/fuzz/seeds: tests/fuzz/seeds.c $(wildcard tests/bpf/*.h)
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)$(CC) -D_GNU_SOURCE $< -o $@
 
-fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZZ_SECONDS (60), from the case table's seeds
+fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZZ_SECONDS (60), from the test cases' seeds
 	@mkdir -p $(FUZZ:%=$(B)/fuzz/corpus/%)
 	@$(B)/fuzz/seeds $(B)/fuzz/corpus
+	@/usr/bin/python3 tests/golden/replay_captures.py --seeds $(B)/fuzz/corpus/capture
 	@for t in $(FUZZ); do \
 		dict=tests/fuzz/$$t.dict; [ -e $$dict ] && dict=-dict=$$dict || dict=; \
 		$(B)/fuzz/fuzz_$$t $$dict -max_len=3000 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \

@@ -181,6 +181,11 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 
 	a->max_destinations = o->max_destinations;
 	bpf_program__set_autoload(a->skel->progs.ea_packets, o->packets);
+	/* There are no sockets in captures. */
+	bpf_program__set_autoload(a->skel->progs.ea_sockops, !o->observe);
+	bpf_program__set_autoload(a->skel->progs.ea_egress, !o->observe);
+	bpf_program__set_autoload(a->skel->progs.ea_ingress, !o->observe);
+	bpf_program__set_autoload(a->skel->progs.ea_account, !o->observe);
 	bpf_map__set_autocreate(a->skel->maps.ea_tuples, o->packets);
 	a->skel->rodata->ea_config.observe = o->observe;
 	if (o->observe) {
@@ -358,8 +363,9 @@ static int open_readers(struct bpf_agent *a, char **ret_why)
 	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &target,
 		    .link_info_len = sizeof(target));
 
-	a->iter = bpf_program__attach_iter(a->skel->progs.ea_account, &opts);
-	if (!a->iter)
+	if (bpf_program__autoload(a->skel->progs.ea_account))
+		a->iter = bpf_program__attach_iter(a->skel->progs.ea_account, &opts);
+	if (!a->iter && bpf_program__autoload(a->skel->progs.ea_account))
 		return why(ret_why, -errno, "cannot iterate over live sockets: %s",
 			   strerror(errno));
 	a->events = ring_buffer__new(bpf_map__fd(a->skel->maps.ea_events), event_record, a, NULL);

@@ -22,7 +22,7 @@ struct bpf_options {
 	const struct ea_range *internal; /* address ranges that are not egress */
 	size_t n_internal;
 	bool packets; /* load ea_packets as well, for packets without sockets */
-	bool observe; /* and have it tell of each name, by EA_EVENT_NAME */
+	bool observe; /* and have it tell of each name, by EA_EVENT_NAME; nothing else is loaded */
 };
 
 struct bpf_agent;

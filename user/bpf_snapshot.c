@@ -116,7 +116,7 @@ static int dump_map(const struct bpf_map *map, struct dump *ret)
 /* Run the iterator over all live sockets to its end; it prints nothing. */
 static int account_live(struct bpf_agent *a)
 {
-	_cleanup_close_ int fd = bpf_iter_create(bpf_link__fd(a->iter));
+	_cleanup_close_ int fd = a->iter ? bpf_iter_create(bpf_link__fd(a->iter)) : -EOPNOTSUPP;
 	char nothing[64];
 	ssize_t n;
 

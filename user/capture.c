@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <pcap/pcap.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "capture.h"
 #include "util.h"
@@ -19,36 +21,77 @@
 #define TYPE_IPV4 0x0800
 #define TYPE_IPV6 0x86dd
 
+/* Read at a time: libpcap's own reads are of 4 KiB. It fits the processor's cache, from which packets are copied. */
+#define BUFFER_SIZE (256u << 10)
+
 struct capture {
 	pcap_t *pcap;
+	char *buffer; /* of the file that pcap reads */
 	int link;
 	uint64_t packets, skipped;
 };
 
-int capture_open(const char *path, struct capture **ret, char **ret_why)
+/* libpcap will own the file, and c the buffer: of stdin a duplicate is read, so that both end with c. */
+static FILE *file_open(const char *path, char *buffer, char **ret_why)
+{
+	bool standard = strcmp(path, "-") == 0;
+	int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+
+	if (!f) {
+		*ret_why = strdup(strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return NULL;
+	}
+	setvbuf(f, buffer, _IOFBF, BUFFER_SIZE);
+	return f;
+}
+
+static int capture_begin(struct capture *c, const char *path, char **ret_why)
 {
 	char error[PCAP_ERRBUF_SIZE] = "";
+	FILE *f;
+
+	c->buffer = malloc(BUFFER_SIZE);
+	if (!c->buffer)
+		return -ENOMEM;
+	f = file_open(path, c->buffer, ret_why);
+	if (!f)
+		return -EINVAL;
+	c->pcap = pcap_fopen_offline(f, error);
+	if (!c->pcap) {
+		fclose(f);
+		*ret_why = strdup(error);
+		return -EINVAL;
+	}
+	c->link = pcap_datalink(c->pcap);
+	return 0;
+}
+
+int capture_open(const char *path, struct capture **ret, char **ret_why)
+{
 	struct capture *c = calloc(1, sizeof(*c));
+	int r;
 
 	*ret_why = NULL;
 	if (!c)
 		return -ENOMEM;
-	c->pcap = pcap_open_offline(path, error);
-	if (!c->pcap) {
-		*ret_why = strdup(error);
-		free(c);
-		return -EINVAL;
-	}
-	c->link = pcap_datalink(c->pcap);
-	*ret = c;
-	return 0;
+	r = capture_begin(c, path, ret_why);
+	if (r)
+		capture_close(c);
+	else
+		*ret = c;
+	return r;
 }
 
 void capture_close(struct capture *c)
 {
 	if (!c)
 		return;
-	pcap_close(c->pcap);
+	if (c->pcap)
+		pcap_close(c->pcap);
+	free(c->buffer);
 	free(c);
 }
 
@@ -113,16 +156,22 @@ static bool is_raw(int link)
 }
 
 /* 1 if the packet is IP. */
-static int unwrap(const struct capture *c, const uint8_t *data, size_t size,
+static int unwrap(const struct capture *c, const struct pcap_pkthdr *header, const uint8_t *data,
 		  struct capture_packet *ret)
 {
+	size_t size = header->caplen;
 	size_t at = is_raw(c->link) ? 0 : network_offset(c->link, data, size);
 
 	if (at >= size || (at == 0 && !is_raw(c->link)))
 		return 0;
 	if (data[at] >> 4 != 4 && data[at] >> 4 != 6)
 		return 0;
-	*ret = (struct capture_packet){.number = c->packets, .data = data + at, .size = size - at};
+	*ret = (struct capture_packet){
+		.number = c->packets,
+		.second = header->ts.tv_sec,
+		.data = data + at,
+		.size = size - at,
+	};
 	return 1;
 }
 
@@ -134,7 +183,7 @@ int capture_next(struct capture *c, struct capture_packet *ret, char **ret_why)
 
 	while ((r = pcap_next_ex(c->pcap, &header, &data)) == 1) {
 		c->packets++;
-		if (unwrap(c, data, header->caplen, ret))
+		if (unwrap(c, header, data, ret))
 			return 1;
 		c->skipped++;
 	}

@@ -15,6 +15,7 @@ struct capture;
 
 struct capture_packet {
 	uint64_t number;     /* 1-based, as capture tools count */
+	int64_t second;      /* of the capture's clock */
 	const uint8_t *data; /* IPv4 or IPv6 header; valid until the next call */
 	size_t size;         /* bytes that were captured */
 };

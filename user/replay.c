@@ -14,6 +14,7 @@
 #include "capture.h"
 #include "commands.h"
 #include "engine.h"
+#include "fragment.h"
 #include "log.h"
 #include "model.h"
 #include "stream.h"
@@ -29,14 +30,26 @@ struct replay_options {
 
 #define ADDRESS_TEXT_MAX 46
 #define HEADERS_MAX      74 /* Ethernet, IPv6, TCP */
+#define SEGMENT_MAX      (ENGINE_FRAME_MAX - HEADERS_MAX)
+
+/*
+ * The last answer's bytes, kept for more of them, as a receiver's card does: a call costs more than the bytes. What a
+ * client sends is never kept, for a name is said to be of the packet that completed it.
+ */
+struct kept {
+	struct stream_segment segment; /* size 0: nothing is kept */
+	uint8_t data[SEGMENT_MAX];
+};
 
 struct replay {
 	const struct replay_options *options;
 	struct engine *engine;
+	struct fragments *fragments;
 	struct streams *streams;
-	int error;                          /* the first one; nothing more is pushed */
-	const struct stream_end *from, *to; /* of the frame being pushed */
-	uint64_t frame, names;
+	int error;                            /* the first one; nothing more is pushed */
+	const struct stream_segment *segment; /* being pushed */
+	struct kept kept;
+	uint64_t names;
 };
 
 static void put16(uint8_t *p, unsigned int v)
@@ -71,57 +84,79 @@ static size_t put_ip(uint8_t *p, const struct stream_end *from, const struct str
 	return 40;
 }
 
-enum { FLAG_SYN = 2, FLAG_RST = 4, FLAG_ACK = 16 };
-
-/* True if no more of this direction is wanted. */
-static bool push(struct replay *r, uint8_t flags, uint32_t seq, const uint8_t *data, size_t size)
+/* `size` bytes of the segment's, as a frame of their own. True if no more of this connection is wanted. */
+static bool push(struct replay *r, const struct stream_segment *g, size_t size)
 {
-	uint8_t frame[ENGINE_FRAME_MAX] = {0};
+	uint8_t frame[ENGINE_FRAME_MAX];
 	bool decided = false;
 	size_t at = 14;
 	int e;
 
 	if (r->error)
 		return true;
-	at += put_ip(frame + at, r->from, r->to, 20 + size);
-	put16(frame + at, r->from->port);
-	put16(frame + at + 2, r->to->port);
-	put32(frame + at + 4, seq);
+	memset(frame, 0, HEADERS_MAX);
+	at += put_ip(frame + at, g->from, g->to, 20 + size);
+	put16(frame + at, g->from->port);
+	put16(frame + at + 2, g->to->port);
+	put32(frame + at + 4, g->seq);
+	put32(frame + at + 8, g->ack);
 	frame[at + 12] = 5 << 4;
-	frame[at + 13] = flags;
+	frame[at + 13] = g->flags;
 	at += 20;
 	if (size)
-		memcpy(frame + at, data, size);
+		memcpy(frame + at, g->data, size);
 	e = engine_push(r->engine, frame, at + size, &decided);
 	if (e < 0)
 		r->error = e;
 	return decided || e < 0;
 }
 
-static bool on_stream(enum stream_event event, const struct stream_end *from,
-		      const struct stream_end *to, uint32_t seq, const uint8_t *data, size_t size,
-		      uint64_t frame, void *ctx)
+/* Larger segments than an engine takes go in parts, a FIN with the last one. */
+static bool push_segment(struct replay *r, const struct stream_segment *segment)
 {
-	struct replay *r = ctx;
+	struct stream_segment g = *segment;
 	bool decided = false;
 
-	r->from = from;
-	r->to = to;
-	r->frame = frame;
-	switch (event) {
-	case STREAM_BEGIN:
-		push(r, FLAG_SYN, seq - 1, NULL, 0);
-		break;
-	case STREAM_END:
-		push(r, FLAG_RST, seq, NULL, 0);
-		break;
-	case STREAM_DATA:
-		for (size_t n; size && !decided; data += n, size -= n, seq += (uint32_t)n) {
-			n = MIN(size, ENGINE_FRAME_MAX - HEADERS_MAX);
-			decided = push(r, FLAG_ACK, seq, data, n);
-		}
+	r->segment = segment;
+	g.flags &= (uint8_t)~STREAM_FIN;
+	while (g.size > SEGMENT_MAX && !decided) {
+		decided = push(r, &g, SEGMENT_MAX);
+		g.data += SEGMENT_MAX;
+		g.size -= SEGMENT_MAX;
+		g.seq += SEGMENT_MAX;
 	}
-	return decided;
+	g.flags = segment->flags;
+	return decided || push(r, &g, g.size);
+}
+
+/* True if the segment could be kept, alone or behind what is. */
+static bool keep(struct kept *k, const struct stream_segment *g)
+{
+	size_t size = k->segment.size;
+
+	if (!g->answer || !g->size || g->flags & ~STREAM_ACK || size + g->size > SEGMENT_MAX)
+		return false;
+	if (size && (k->segment.from != g->from || k->segment.seq + (uint32_t)size != g->seq))
+		return false;
+	if (!size)
+		k->segment = *g;
+	k->segment.data = k->data;
+	k->segment.size = size + g->size;
+	memcpy(k->data + size, g->data, g->size);
+	return true;
+}
+
+static bool on_segment(const struct stream_segment *segment, void *ctx)
+{
+	struct replay *r = ctx;
+
+	if (keep(&r->kept, segment))
+		return false;
+	/* What is kept goes first, whosesoever it is. If it decides, its connection's next segment says so again. */
+	if (r->kept.segment.size)
+		push_segment(r, &r->kept.segment);
+	r->kept.segment.size = 0;
+	return keep(&r->kept, segment) ? false : push_segment(r, segment);
 }
 
 /* Printable ASCII as it is, the rest as \xHH. out has room for 4 times the name. */
@@ -150,36 +185,56 @@ static const char *protocol_word(const struct ea_name_event *e)
 	return e->proto == EA_PROTO_TLS ? "tls" : "http";
 }
 
-static void print_json(const struct replay *r, const struct ea_name_event *e, const char *src,
-		       const char *dst, const char *name)
+/* A name's line: the client first, whichever end sent the packet that let it be known. */
+struct line {
+	const char *protocol;
+	char src[ADDRESS_TEXT_MAX], dst[ADDRESS_TEXT_MAX], name[4 * EA_HOST_BUF + 1];
+	uint16_t src_port, dst_port;
+	uint64_t frame;
+};
+
+static void line_fill(const struct stream_segment *g, const struct ea_name_event *e,
+		      struct line *ret)
+{
+	const struct stream_end *client = g->answer ? g->to : g->from;
+	const struct stream_end *server = g->answer ? g->from : g->to;
+
+	ret->protocol = protocol_word(e);
+	end_format(client, ret->src);
+	end_format(server, ret->dst);
+	ret->src_port = client->port;
+	ret->dst_port = server->port;
+	ret->frame = g->frame;
+	name_escape(e, ret->name);
+}
+
+static void print_json(const struct line *l, bool first)
 {
 	printf("%s\n{\"protocol\": \"%s\", \"source\": \"%s\", \"sourcePort\": %u, "
 	       "\"destination\": \"%s\", "
 	       "\"destinationPort\": %u, \"name\": \"",
-	       r->names ? "," : "", protocol_word(e), src, r->from->port, dst, r->to->port);
-	for (; *name; name++)
-		printf(*name == '"' || *name == '\\' ? "\\%c" : "%c", *name);
-	printf("\", \"frame\": %" PRIu64 "}", r->frame);
+	       first ? "" : ",", l->protocol, l->src, l->src_port, l->dst, l->dst_port);
+	for (const char *c = l->name; *c; c++)
+		printf(*c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+	printf("\", \"frame\": %" PRIu64 "}", l->frame);
 }
 
 static void on_name(const struct ea_name_event *e, void *ctx)
 {
-	char src[ADDRESS_TEXT_MAX], dst[ADDRESS_TEXT_MAX], name[4 * EA_HOST_BUF + 1];
 	struct replay *r = ctx;
+	struct line l;
 
 	if (e->source == EA_SOURCE_IP || !e->host_len)
 		return;
-	name_escape(e, name);
-	end_format(r->from, src);
-	end_format(r->to, dst);
+	line_fill(r->segment, e, &l);
 	if (r->options->output == OUTPUT_JSON)
-		print_json(r, e, src, dst, name);
+		print_json(&l, !r->names);
 	else if (r->options->output == OUTPUT_TABLE)
-		printf("%-5s %-39s %5u  %-39s %5u  %8" PRIu64 "  %s\n", protocol_word(e), src,
-		       r->from->port, dst, r->to->port, r->frame, name);
+		printf("%-5s %-39s %5u  %-39s %5u  %8" PRIu64 "  %s\n", l.protocol, l.src,
+		       l.src_port, l.dst, l.dst_port, l.frame, l.name);
 	else
-		printf("%s\t%s\t%u\t%s\t%u\t%s\t%" PRIu64 "\n", protocol_word(e), src,
-		       r->from->port, dst, r->to->port, name, r->frame);
+		printf("%s\t%s\t%u\t%s\t%u\t%s\t%" PRIu64 "\n", l.protocol, l.src, l.src_port,
+		       l.dst, l.dst_port, l.name, l.frame);
 	r->names++;
 }
 
@@ -204,9 +259,11 @@ static int read_all(struct replay *r, struct capture *c, const char *path)
 	int e;
 
 	while ((e = capture_next(c, &p, &why)) == 1 && !r->error) {
-		int x = streams_packet(r->streams, p.data, p.size, p.number);
+		int x = fragments_packet(r->fragments, &p);
 
-		if (x)
+		if (x > 0)
+			x = streams_packet(r->streams, p.data, p.size, p.number);
+		if (x < 0)
 			r->error = x;
 	}
 	streams_finish(r->streams);
@@ -237,7 +294,7 @@ static int replay_capture(struct replay *r, struct capture *c, const char *path)
 
 	if (status)
 		return status;
-	if (streams_new(on_stream, r, &r->streams))
+	if (streams_new(on_segment, r, &r->streams) || fragments_new(&r->fragments))
 		return log_fail("replay: out of memory; try a smaller capture");
 	print_head(r);
 	status = read_all(r, c, path);
@@ -246,11 +303,31 @@ static int replay_capture(struct replay *r, struct capture *c, const char *path)
 	return status;
 }
 
+/* What was in the capture and could not be read, once. */
+static void note_skipped(const struct replay *r, const struct capture *c)
+{
+	struct fragment_counts f = {.whole = 0};
+	uint64_t packets, skipped;
+
+	capture_counts(c, &packets, &skipped);
+	if (skipped)
+		log_note("replay: %" PRIu64 " of %" PRIu64
+			 " packets are not IP on a link type that is read, and were skipped",
+			 skipped, packets);
+	if (r->fragments)
+		f = fragments_counts(r->fragments);
+	if (f.missing + f.overlap + f.evicted + f.broken)
+		log_note("replay: fragmented datagrams: %" PRIu64 " put together, %" PRIu64
+			 " incomplete, %" PRIu64 " overlapping, %" PRIu64
+			 " beyond what is held at a time; %" PRIu64
+			 " fragments malformed or not captured as a whole",
+			 f.whole, f.missing, f.overlap, f.evicted, f.broken);
+}
+
 static int replay_run(void *options, char **operands, int n_operands)
 {
 	struct replay r = {.options = options};
 	_cleanup_free_ char *why = NULL;
-	uint64_t packets, skipped;
 	struct capture *c;
 	int status;
 
@@ -262,12 +339,9 @@ static int replay_run(void *options, char **operands, int n_operands)
 		return log_fail("replay: %s: %s; a pcap or pcapng file is needed", operands[0],
 				why ? why : "out of memory");
 	status = replay_capture(&r, c, operands[0]);
-	capture_counts(c, &packets, &skipped);
-	if (skipped)
-		log_note("replay: %" PRIu64 " of %" PRIu64
-			 " packets are not IP on a link type that is read, and were skipped",
-			 skipped, packets);
+	note_skipped(&r, c);
 	streams_free(r.streams);
+	fragments_free(r.fragments);
 	engine_close(r.engine);
 	capture_close(c);
 	return status;

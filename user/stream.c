@@ -15,17 +15,16 @@
 /* A segment that waits for the bytes before it, in order of seq. */
 struct held {
 	struct held *next;
-	uint32_t seq;
-	size_t size;
-	uint64_t frame;
+	struct stream_segment segment;
 	uint8_t data[];
 };
 
 struct direction {
-	bool begun, done;
-	uint32_t next; /* sequence number of the next byte to give out */
+	bool begun, finished, done; /* finished: its FIN was given out */
+	uint32_t next;              /* sequence number of the next byte to give out */
+	uint64_t frame;             /* packet of the last byte given out */
 	struct held *held;
-	size_t held_bytes;
+	size_t memory; /* of what is held */
 };
 
 struct stream {
@@ -33,7 +32,7 @@ struct stream {
 	struct stream *newer, *older; /* by last packet */
 	struct stream_end ends[2];
 	struct direction directions[2]; /* [i]: what ends[i] sends */
-	bool syn; /* begun by a SYN that was captured: only its sender is the client */
+	int client; /* whose SYN was captured; -1: nobody's, each direction is a connection */
 };
 
 struct streams {
@@ -41,16 +40,13 @@ struct streams {
 	void *data;
 	struct stream *buckets[BUCKETS];
 	struct stream *newest, *oldest;
-	size_t n, held;
+	size_t n, memory; /* memory: of all that is held */
 };
 
-struct segment {
+/* A TCP packet: the segment, and its ends. */
+struct packet {
 	struct stream_end from, to;
-	uint32_t seq, ack;
-	bool syn, fin, rst, has_ack;
-	const uint8_t *data;
-	size_t size;
-	uint64_t frame;
+	struct stream_segment segment;
 };
 
 int streams_new(stream_fn fn, void *data, struct streams **ret)
@@ -83,7 +79,7 @@ static void map_ipv4(uint8_t to[16], const uint8_t *from)
 }
 
 /* Offset of the TCP header, 0 if there is none; *end is lowered to what IP says the packet holds. */
-static size_t ipv4_payload(const uint8_t *p, size_t *end, struct segment *ret)
+static size_t ipv4_payload(const uint8_t *p, size_t *end, struct packet *ret)
 {
 	size_t header, total;
 
@@ -102,7 +98,7 @@ static size_t ipv4_payload(const uint8_t *p, size_t *end, struct segment *ret)
 	return header;
 }
 
-static size_t ipv6_payload(const uint8_t *p, size_t *end, struct segment *ret)
+static size_t ipv6_payload(const uint8_t *p, size_t *end, struct packet *ret)
 {
 	size_t at = 40, total;
 	uint8_t next;
@@ -128,7 +124,7 @@ static size_t ipv6_payload(const uint8_t *p, size_t *end, struct segment *ret)
 }
 
 /* 1 if the packet is TCP. */
-static int segment_read(const uint8_t *p, size_t size, uint64_t frame, struct segment *ret)
+static int packet_read(const uint8_t *p, size_t size, uint64_t frame, struct packet *ret)
 {
 	size_t end = size, at, data;
 
@@ -142,15 +138,14 @@ static int segment_read(const uint8_t *p, size_t size, uint64_t frame, struct se
 		return 0;
 	ret->from.port = (uint16_t)be16(p + at);
 	ret->to.port = (uint16_t)be16(p + at + 2);
-	ret->seq = be32(p + at + 4);
-	ret->ack = be32(p + at + 8);
-	ret->fin = p[at + 13] & 1;
-	ret->syn = p[at + 13] & 2;
-	ret->rst = p[at + 13] & 4;
-	ret->has_ack = p[at + 13] & 16;
-	ret->data = p + data;
-	ret->size = end - data;
-	ret->frame = frame;
+	ret->segment = (struct stream_segment){
+		.seq = be32(p + at + 4),
+		.ack = be32(p + at + 8),
+		.flags = p[at + 13] & (STREAM_FIN | STREAM_SYN | STREAM_RST | STREAM_ACK),
+		.data = p + data,
+		.size = end - data,
+		.frame = frame,
+	};
 	return 1;
 }
 
@@ -161,7 +156,7 @@ static bool end_is(const struct stream_end *a, const struct stream_end *b)
 }
 
 /* The same for both directions. */
-static size_t bucket_of(const struct segment *g)
+static size_t bucket_of(const struct packet *g)
 {
 	uint32_t hash = (uint32_t)g->from.port * g->to.port + g->from.port + g->to.port;
 
@@ -170,7 +165,7 @@ static size_t bucket_of(const struct segment *g)
 	return (hash ^ hash >> 15) % BUCKETS;
 }
 
-static struct stream **stream_find(struct streams *s, const struct segment *g, int *ret_direction)
+static struct stream **stream_find(struct streams *s, const struct packet *g, int *ret_direction)
 {
 	struct stream **t = &s->buckets[bucket_of(g)];
 
@@ -187,12 +182,6 @@ static struct stream **stream_find(struct streams *s, const struct segment *g, i
 	return t;
 }
 
-static bool emit(struct streams *s, const struct stream *t, int d, enum stream_event event,
-		 const struct held *h)
-{
-	return s->fn(event, &t->ends[d], &t->ends[!d], h->seq, h->data, h->size, h->frame, s->data);
-}
-
 static void held_drop(struct streams *s, struct direction *d)
 {
 	while (d->held) {
@@ -201,24 +190,67 @@ static void held_drop(struct streams *s, struct direction *d)
 		d->held = h->next;
 		free(h);
 	}
-	s->held -= d->held_bytes;
-	d->held_bytes = 0;
+	s->memory -= d->memory;
+	d->memory = 0;
+}
+
+/* The direction whose sender is the client of the connection that `dir` belongs to. */
+static int client_of(const struct stream *t, int dir)
+{
+	return t->client < 0 ? dir : t->client;
+}
+
+static bool call(struct streams *s, struct stream *t, int dir, struct stream_segment g)
+{
+	int client = client_of(t, dir);
+
+	g.from = &t->ends[dir];
+	g.to = &t->ends[!dir];
+	g.answer = dir != client;
+	if (dir == client && (g.size || g.flags & STREAM_SYN))
+		t->directions[client].frame = g.frame;
+	g.frame = t->directions[client].frame;
+	return s->fn(&g, s->data);
+}
+
+/* End the connection that `dir` belongs to, if it began. */
+static void connection_end(struct streams *s, struct stream *t, int dir)
+{
+	struct direction *client = &t->directions[client_of(t, dir)];
+
+	if (client->begun && !client->done)
+		call(s, t, client_of(t, dir),
+		     (struct stream_segment){.flags = STREAM_RST, .seq = client->next});
+	for (int i = 0; i < 2; i++) {
+		if (client_of(t, i) != client_of(t, dir))
+			continue;
+		t->directions[i].done = true;
+		held_drop(s, &t->directions[i]);
+	}
+}
+
+static void emit(struct streams *s, struct stream *t, int dir, struct stream_segment g)
+{
+	if (call(s, t, dir, g))
+		connection_end(s, t, dir);
 }
 
 /* Give bytes out that begin at or before the next one; what was given before is cut off. */
-static void give(struct streams *s, struct stream *t, int dir, uint32_t seq, const uint8_t *data,
-		 size_t size, uint64_t frame)
+static void give(struct streams *s, struct stream *t, int dir, struct stream_segment g)
 {
 	struct direction *d = &t->directions[dir];
-	uint32_t old = d->next - seq;
+	uint32_t old = d->next - g.seq;
 
-	if (old >= size || d->done)
+	if (old > g.size || d->finished)
+		g.flags &= (uint8_t)~STREAM_FIN;
+	if (d->done || (old >= g.size && !(g.flags & STREAM_FIN)))
 		return;
-	d->next = seq + (uint32_t)size;
-	d->done = s->fn(STREAM_DATA, &t->ends[dir], &t->ends[!dir], seq + old, data + old,
-			size - old, frame, s->data);
-	if (d->done)
-		held_drop(s, d);
+	g.seq += old;
+	g.data += old;
+	g.size -= old;
+	d->next = g.seq + (uint32_t)g.size;
+	d->finished = d->finished || g.flags & STREAM_FIN;
+	emit(s, t, dir, g);
 }
 
 /* Give out what is held and in order now. */
@@ -226,13 +258,14 @@ static void held_drain(struct streams *s, struct stream *t, int dir)
 {
 	struct direction *d = &t->directions[dir];
 
-	while (d->held && (int32_t)(d->held->seq - d->next) <= 0) {
+	while (d->held && (int32_t)(d->held->segment.seq - d->next) <= 0) {
 		struct held *h = d->held;
+		size_t memory = sizeof(*h) + h->segment.size;
 
 		d->held = h->next;
-		d->held_bytes -= h->size;
-		s->held -= h->size;
-		give(s, t, dir, h->seq, h->data, h->size, h->frame);
+		d->memory -= memory;
+		s->memory -= memory;
+		give(s, t, dir, h->segment);
 		free(h);
 	}
 }
@@ -242,8 +275,8 @@ static void hole_give_up(struct streams *s, struct stream *t, int dir)
 {
 	struct direction *d = &t->directions[dir];
 
-	if (d->held && (int32_t)(d->held->seq - d->next) > 0)
-		d->next = d->held->seq;
+	if (d->held && (int32_t)(d->held->segment.seq - d->next) > 0)
+		d->next = d->held->segment.seq;
 	held_drain(s, t, dir);
 }
 
@@ -269,13 +302,13 @@ static void lru_add(struct streams *s, struct stream *t)
 
 static void stream_close(struct streams *s, struct stream *t)
 {
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		direction_flush(s, t, i);
-		if (t->directions[i].begun)
-			emit(s, t, i, STREAM_END, &(struct held){.seq = t->directions[i].next});
+	for (int i = 0; i < 2; i++)
+		connection_end(s, t, i);
+	for (int i = 0; i < 2; i++)
 		t->directions[i] = (struct direction){.begun = false};
-	}
-	t->syn = false;
+	t->client = -1;
 }
 
 static void stream_free(struct streams *s, struct stream **at)
@@ -291,7 +324,7 @@ static void stream_free(struct streams *s, struct stream **at)
 
 static void evict_oldest(struct streams *s)
 {
-	struct segment g = {.from = s->oldest->ends[0], .to = s->oldest->ends[1]};
+	struct packet g = {.from = s->oldest->ends[0], .to = s->oldest->ends[1]};
 	int direction = 0;
 	struct stream **at = stream_find(s, &g, &direction);
 
@@ -299,7 +332,7 @@ static void evict_oldest(struct streams *s)
 		stream_free(s, at);
 }
 
-static struct stream *stream_get(struct streams *s, const struct segment *g, int *ret_direction)
+static struct stream *stream_get(struct streams *s, const struct packet *g, int *ret_direction)
 {
 	struct stream **at = stream_find(s, g, ret_direction), *t = *at;
 
@@ -315,6 +348,7 @@ static struct stream *stream_get(struct streams *s, const struct segment *g, int
 		return NULL;
 	t->ends[0] = g->from;
 	t->ends[1] = g->to;
+	t->client = -1;
 	/* Evicting may have changed the chain: look again for its end. */
 	at = stream_find(s, g, ret_direction);
 	*at = t;
@@ -324,86 +358,103 @@ static struct stream *stream_get(struct streams *s, const struct segment *g, int
 	return t;
 }
 
+/* If it did not yet, with the byte `next`. A SYN goes before it, the server's with the ACK of what made it speak. */
 static void direction_begin(struct streams *s, struct stream *t, int dir, uint32_t next,
-			    uint64_t frame)
+			    const struct stream_segment *g)
 {
-	t->directions[dir].begun = true;
-	t->directions[dir].next = next;
-	emit(s, t, dir, STREAM_BEGIN, &(struct held){.seq = next, .frame = frame});
+	struct direction *d = &t->directions[dir];
+	bool answer = dir != client_of(t, dir);
+
+	if (d->begun || d->done)
+		return;
+	d->begun = true;
+	d->next = next;
+	emit(s, t, dir,
+	     (struct stream_segment){
+		     .flags = STREAM_SYN | (answer ? g->flags & STREAM_ACK : 0),
+		     .seq = next - 1,
+		     .ack = answer ? g->ack : 0,
+		     .frame = g->frame,
+	     });
 }
 
 /* Keep a segment until what is before it comes. */
-static int hold(struct streams *s, struct stream *t, int dir, const struct segment *g)
+static int hold(struct streams *s, struct stream *t, int dir, const struct stream_segment *g)
 {
+	size_t memory = sizeof(struct held) + g->size;
 	struct direction *d = &t->directions[dir];
 	struct held **at = &d->held, *h;
 
-	while (*at && (int32_t)((*at)->seq - g->seq) < 0)
+	while (*at && (int32_t)((*at)->segment.seq - g->seq) < 0)
 		at = &(*at)->next;
-	if (*at && (*at)->seq == g->seq && (*at)->size >= g->size)
+	if (*at && (*at)->segment.seq == g->seq && (*at)->segment.size >= g->size)
 		return 0;
-	h = malloc(sizeof(*h) + g->size);
+	h = malloc(memory);
 	if (!h)
 		return -ENOMEM;
-	*h = (struct held){.next = *at, .seq = g->seq, .size = g->size, .frame = g->frame};
+	*h = (struct held){.next = *at, .segment = *g};
+	h->segment.data = h->data;
 	memcpy(h->data, g->data, g->size);
 	*at = h;
-	d->held_bytes += g->size;
-	s->held += g->size;
-	while (d->held && (d->held_bytes > STREAM_HELD_MAX || s->held > STREAMS_HELD_MAX))
+	d->memory += memory;
+	s->memory += memory;
+	while (d->held && (d->memory > STREAM_HELD_MAX || s->memory > STREAMS_HELD_MAX))
 		hole_give_up(s, t, dir);
 	return 0;
 }
 
-static int data_in(struct streams *s, struct stream *t, int dir, const struct segment *g)
+static int data_in(struct streams *s, struct stream *t, int dir, const struct stream_segment *g)
 {
 	struct direction *d = &t->directions[dir];
 	int32_t ahead;
 
-	if (!g->size || d->done)
+	if (!g->size && !(d->begun && g->flags & STREAM_FIN))
 		return 0;
-	if (!d->begun) {
-		/* From the middle of a connection; the server of one that began here is not asked. */
-		if (t->syn)
-			return 0;
-		direction_begin(s, t, dir, g->seq, g->frame);
-	}
+	direction_begin(s, t, dir, g->seq, g); /* from the middle of a connection */
+	if (d->done)
+		return 0;
 	ahead = (int32_t)(g->seq - d->next);
 	if (ahead > AHEAD_MAX || ahead < -AHEAD_MAX)
 		return 0;
 	if (ahead > 0)
 		return hold(s, t, dir, g);
-	give(s, t, dir, g->seq, g->data, g->size, g->frame);
+	give(s, t, dir, *g);
 	held_drain(s, t, dir);
 	return 0;
 }
 
 /* A SYN of a client: its connection begins, after whatever used these ports before. */
-static void syn_in(struct streams *s, struct stream *t, int dir, const struct segment *g)
+static void syn_in(struct streams *s, struct stream *t, int dir, const struct stream_segment *g)
 {
-	if (t->syn && t->directions[dir].begun && g->seq + 1 == t->directions[dir].next)
+	if (t->client >= 0 && t->directions[dir].begun && g->seq + 1 == t->directions[dir].next)
 		return; /* sent again */
 	stream_close(s, t);
-	t->syn = true;
-	direction_begin(s, t, dir, g->seq + 1, g->frame);
+	t->client = dir;
+	direction_begin(s, t, dir, g->seq + 1, g);
 }
 
 int streams_packet(struct streams *s, const uint8_t *packet, size_t size, uint64_t frame)
 {
-	struct segment g = {.frame = 0};
+	struct packet p = {.from = {.port = 0}};
+	struct stream_segment *g = &p.segment;
 	struct stream *t;
 	int dir = 0;
 
-	if (!segment_read(packet, size, frame, &g))
+	if (!packet_read(packet, size, frame, &p))
 		return 0;
-	t = stream_get(s, &g, &dir);
+	t = stream_get(s, &p, &dir);
 	if (!t)
 		return -ENOMEM;
-	if (g.syn && !g.has_ack)
-		syn_in(s, t, dir, &g);
-	if (g.syn)
-		g.seq++;
-	return data_in(s, t, dir, &g);
+	if (g->flags & STREAM_SYN) {
+		if (!(g->flags & STREAM_ACK))
+			syn_in(s, t, dir, g);
+		else if (t->client == !dir)
+			direction_begin(s, t, dir, g->seq + 1, g);
+		g->seq++;
+	}
+	/* Anybody may send an RST: a captured one ends nothing, for what comes after it is on the wire, too. */
+	g->flags &= STREAM_FIN | STREAM_ACK;
+	return data_in(s, t, dir, g);
 }
 
 void streams_finish(struct streams *s)
@@ -415,10 +466,7 @@ void streams_finish(struct streams *s)
 
 void streams_free(struct streams *s)
 {
-	if (!s)
-		return;
-	for (size_t i = 0; i < BUCKETS; i++)
-		while (s->buckets[i])
-			stream_free(s, &s->buckets[i]);
+	while (s && s->oldest)
+		evict_oldest(s);
 	free(s);
 }

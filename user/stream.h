@@ -14,7 +14,7 @@
 
 /* Connections followed at a time; the one that was silent longest is ended for a new one. */
 #define STREAMS_MAX 65536
-/* Bytes held back for a missing segment: of one direction, and of all. Beyond it the hole is given up. */
+/* Memory of what is held back for a missing segment: of one direction, and of all. Beyond it the hole is given up. */
 #define STREAM_HELD_MAX  (256u << 10)
 #define STREAMS_HELD_MAX (64u << 20)
 
@@ -24,19 +24,26 @@ struct stream_end {
 	uint8_t family; /* 4 or 6: of the packet, IPv6 has addresses that look like the above */
 };
 
-enum stream_event {
-	STREAM_BEGIN, /* seq: the first data byte's; no data */
-	STREAM_DATA,  /* in order, or behind a hole that will not be filled */
-	STREAM_END,
-};
+/* As in TCP's header. */
+enum stream_flag { STREAM_FIN = 1, STREAM_SYN = 2, STREAM_RST = 4, STREAM_ACK = 16 };
 
 /*
- * One direction's news, from its sender's side. frame: number of the packet that carried the bytes. For
- * STREAM_DATA, true says that nothing more of this direction is wanted.
+ * What one end sends next, each byte once; behind a hole that will not be filled, bytes are missing. A connection
+ * begins with its client's SYN and ends with its RST, which are made up if need be; where no SYN was captured either
+ * end may be the client, and each direction is a connection of its own.
  */
-typedef bool (*stream_fn)(enum stream_event event, const struct stream_end *from,
-			  const struct stream_end *to, uint32_t seq, const uint8_t *data,
-			  size_t size, uint64_t frame, void *data_of_caller);
+struct stream_segment {
+	const struct stream_end *from, *to;
+	bool answer;       /* the server sends it */
+	uint8_t flags;     /* enum stream_flag */
+	uint32_t seq, ack; /* ack: as captured, if STREAM_ACK is set */
+	const uint8_t *data;
+	size_t size;
+	uint64_t frame; /* number of the packet with the client's last bytes, up to these */
+};
+
+/* Returns true if no more of the connection is wanted. */
+typedef bool (*stream_fn)(const struct stream_segment *segment, void *data_of_caller);
 
 struct streams;
 

@@ -5,7 +5,8 @@
 # Owns: the list of packages, and that installing them starts no service.
 # Must not know how anything is built or tested.
 #
-# GROUP is build (make), stand (make demo), test (make test, make lint), vm (make check-vm); default the first three.
+# GROUP is build (make), stand (make demo), test (make test, make lint), vm (make check-vm), bench (make bench);
+# default the first three.
 # Silent when everything is there: then it needs neither root nor network.
 set -euo pipefail
 
@@ -16,6 +17,7 @@ stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-lin
 tests=(libcmocka-dev libclang-rt-14-dev clang-format clang-tidy shellcheck ethtool python3 python3-yaml
 	python3-jsonschema)
 vm=(qemu-system-x86 busybox-static cpio curl openssl)
+bench=(python3 tshark)
 
 POLICY=/usr/sbin/policy-rc.d
 KEPT=$POLICY.before-egress-agent
@@ -104,7 +106,8 @@ main() {
 		stand) wanted+=("${stand[@]}") ;;
 		test) wanted+=("${tests[@]}") ;;
 		vm) wanted+=("${vm[@]}") ;;
-		*) die "no such group: $group; groups are build, stand, test, vm" ;;
+		bench) wanted+=("${bench[@]}") ;;
+		*) die "no such group: $group; groups are build, stand, test, vm, bench" ;;
 		esac
 	done
 	command -v apt-get >/dev/null ||
