@@ -42,7 +42,8 @@ static __always_inline void ea_observe(const struct ea_dest_key *key)
 	e->source = key->source;
 	e->host_len = key->host_len;
 	__builtin_memcpy(e->host, key->host, sizeof(e->host));
-	bpf_ringbuf_submit(e, 0);
+	/* Who feeds captures looks after each packet: nobody waits to be woken. */
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
 /* Counters of a destination, created if need be. NULL (counted) without memory. */

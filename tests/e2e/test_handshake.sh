@@ -4,6 +4,8 @@
 # test_handshake.sh - which TLS version the server chose, and which handshakes an alert ended, between real clients and
 # real servers (openssl's). Owns: the kinds of handshakes. Must not know how the agent reads them.
 
+# shellcheck disable=SC2317 # what is waited for is called through stand_wait
+
 set -euo pipefail
 # shellcheck source=tests/e2e/traffic_lib.sh
 . "$(dirname "$0")/traffic_lib.sh"

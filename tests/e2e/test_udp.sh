@@ -4,6 +4,8 @@
 # test_udp.sh - datagrams to port 443 are counted by address, other datagrams not at all.
 # Owns: the datagrams. Must not know how they are counted.
 
+# shellcheck disable=SC2317 # what is waited for is called through stand_wait
+
 set -euo pipefail
 # shellcheck source=tests/e2e/traffic_lib.sh
 . "$(dirname "$0")/traffic_lib.sh"
