@@ -9,7 +9,7 @@
 # mirror this machine is configured for, with lists of its own in build/vm; one that was fetched before is used
 # when the mirror has no newer one or cannot be reached. No KVM is needed: qemu translates, one core a machine.
 #
-# Prints the test protocol, at last each program's verifier count per kernel and the sum. About two minutes a
+# Prints the test protocol, at last each program's verifier count per kernel and the sum. About four minutes a
 # kernel. VM_TIMEOUT: seconds a machine may take. build/vm/RELEASE.console has what a machine printed.
 set -euo pipefail
 
@@ -19,7 +19,7 @@ cd "$(dirname "$0")/../.."
 
 PATH=$PATH:/usr/sbin:/sbin
 VM=$PWD/build/vm
-VM_TIMEOUT=${VM_TIMEOUT:-600}
+VM_TIMEOUT=${VM_TIMEOUT:-1500}
 VM_MEMORY=1024
 QEMU_PID='' WORK=''
 
