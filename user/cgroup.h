@@ -2,7 +2,7 @@
 /*
  * cgroup v2 paths: where the hierarchy is mounted, which path an id has, and what to call it.
  *
- * Must not know: Kubernetes objects (kube.c will name pods), destinations.
+ * Must not know: Kubernetes objects (pod.c names pods), destinations.
  */
 #ifndef CGROUP_H
 #define CGROUP_H
@@ -24,6 +24,8 @@ struct cgroup_name {
 	char *path;     /* below the mount, starts with '/'; "" when the cgroup is gone */
 	char *workload; /* systemd unit, container id shortened to 12, or the directory's own name; "cgroup-<id>" when gone */
 	char *pod; /* path of the pod (or of the parent): containers that share it share a network and a sidecar */
+	char *pod_uid; /* as the API writes it; of a static pod the 32 hex digits of its hash; "" outside of pods */
+	char *container_id; /* in full: the container of the pod, outside of pods the nearest; "" if there is none */
 };
 
 void cgroup_name_done(struct cgroup_name *n);

@@ -185,42 +185,110 @@ static size_t uid_length(const char *s, size_t n)
 	return pos;
 }
 
+/* Where a pod stands in a path. */
+struct pod_at {
+	size_t component;       /* start of the directory name that has it */
+	size_t end;             /* of the pod's own part of the path */
+	size_t uid, uid_length; /* uid_length 0: no pod */
+};
+
 /*
- * Where a pod's own part of a directory name ends, 0 if the name is no pod's. A ':' ends it before the name
- * does: containerd's colon form has pod and container in one name.
+ * Is the directory name at path[start..end) a pod's? A ':' ends the pod's own part before the name does:
+ * containerd's colon form has pod and container in one name.
  */
-static size_t pod_length(const char *s, size_t n)
+static bool pod_in_component(const char *path, size_t start, size_t end, struct pod_at *ret)
 {
-	for (size_t i = 0; i + 3 < n; i++) {
-		size_t k, end;
+	for (size_t i = start; i + 3 < end; i++) {
+		size_t k, after;
 
-		if (memcmp(s + i, "pod", 3) != 0 || (i > 0 && s[i - 1] != '-'))
+		if (memcmp(path + i, "pod", 3) != 0 || (i > start && path[i - 1] != '-'))
 			continue;
-		k = uid_length(s + i + 3, n - i - 3);
-		end = i + 3 + k;
-		if (k > 0 && (end == n || s[end] == '.' || s[end] == ':')) {
-			const char *colon = memchr(s + end, ':', n - end);
+		k = uid_length(path + i + 3, end - i - 3);
+		after = i + 3 + k;
+		if (k > 0 && (after == end || path[after] == '.' || path[after] == ':')) {
+			const char *colon = memchr(path + after, ':', end - after);
 
-			return colon ? (size_t)(colon - s) : n;
+			*ret = (struct pod_at){.component = start,
+					       .end = colon ? (size_t)(colon - path) : end,
+					       .uid = i + 3,
+					       .uid_length = k};
+			return true;
 		}
 	}
-	return 0;
+	return false;
 }
 
-static char *pod_path(const char *path, size_t len)
+/* The innermost pod of a path. */
+static struct pod_at pod_find(const char *path, size_t len)
+{
+	struct pod_at pod = {0};
+	size_t start;
+
+	for (size_t end = len; end > 1; end = start > 0 ? start - 1 : 0) {
+		start = component_start(path, end);
+		if (pod_in_component(path, start, end, &pod))
+			break;
+	}
+	return pod;
+}
+
+static char *pod_path(const char *path, size_t len, const struct pod_at *pod)
+{
+	size_t start;
+
+	if (pod->uid_length > 0)
+		return copy_bytes(path, pod->end);
+	start = component_start(path, len);
+	return start > 1 ? copy_bytes(path, start - 1) : strdup("/");
+}
+
+/* As the API writes it: lower case, with hyphens where systemd makes us see underscores. */
+static char *pod_uid(const char *path, const struct pod_at *pod)
+{
+	char *uid = copy_bytes(path + pod->uid, pod->uid_length);
+
+	for (char *c = uid; c && *c; c++)
+		*c = (char)(*c == '_' ? '-' : tolower((unsigned char)*c));
+	return uid;
+}
+
+/* The container of a pod, not one that runs within that container: the first below the pod. */
+static const char *container_of_pod(const char *path, size_t len, size_t start)
+{
+	while (start < len) {
+		const char *slash = memchr(path + start, '/', len - start);
+		size_t end = slash ? (size_t)(slash - path) : len;
+		const char *id = container_id(path + start, end - start);
+
+		if (id)
+			return id;
+		start = end + 1;
+	}
+	return NULL;
+}
+
+/* The nearest container from the leaf up. */
+static const char *container_of_path(const char *path, size_t len)
 {
 	size_t start;
 
 	for (size_t end = len; end > 1; end = start > 0 ? start - 1 : 0) {
-		size_t k;
+		const char *id;
 
 		start = component_start(path, end);
-		k = pod_length(path + start, end - start);
-		if (k > 0)
-			return copy_bytes(path, start + k);
+		id = container_id(path + start, end - start);
+		if (id)
+			return id;
 	}
-	start = component_start(path, len);
-	return start > 1 ? copy_bytes(path, start - 1) : strdup("/");
+	return NULL;
+}
+
+static char *container_name(const char *path, size_t len, const struct pod_at *pod)
+{
+	const char *id = pod->uid_length > 0 ? container_of_pod(path, len, pod->component)
+					     : container_of_path(path, len);
+
+	return id ? copy_bytes(id, CGROUP_ID_HEX) : strdup("");
 }
 
 void cgroup_name_done(struct cgroup_name *n)
@@ -228,12 +296,14 @@ void cgroup_name_done(struct cgroup_name *n)
 	free(n->path);
 	free(n->workload);
 	free(n->pod);
+	free(n->pod_uid);
+	free(n->container_id);
 	*n = (struct cgroup_name){0};
 }
 
 static int name_complete(struct cgroup_name *n, struct cgroup_name *ret)
 {
-	if (!n->path || !n->workload || !n->pod) {
+	if (!n->path || !n->workload || !n->pod || !n->pod_uid || !n->container_id) {
 		cgroup_name_done(n);
 		return -ENOMEM;
 	}
@@ -245,6 +315,7 @@ int cgroup_name_from_path(const char *path, struct cgroup_name *ret)
 {
 	size_t len = strlen(path);
 	struct cgroup_name n;
+	struct pod_at pod;
 
 	if (path[0] != '/')
 		return -EINVAL;
@@ -252,7 +323,10 @@ int cgroup_name_from_path(const char *path, struct cgroup_name *ret)
 		len--;
 	n.path = copy_bytes(path, len);
 	n.workload = workload_name(path, len);
-	n.pod = pod_path(path, len);
+	pod = pod_find(path, len);
+	n.pod = pod_path(path, len, &pod);
+	n.pod_uid = pod_uid(path, &pod);
+	n.container_id = container_name(path, len, &pod);
 	return name_complete(&n, ret);
 }
 
@@ -265,5 +339,7 @@ int cgroup_name_gone(uint64_t id, struct cgroup_name *ret)
 	n.path = strdup("");
 	n.workload = strdup(text);
 	n.pod = strdup(text);
+	n.pod_uid = strdup("");
+	n.container_id = strdup("");
 	return name_complete(&n, ret);
 }

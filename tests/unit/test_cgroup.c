@@ -136,6 +136,116 @@ static void naming_rule(void **state)
 	}
 }
 
+/* Who a path belongs to, in every layout there is: pod uid and container id, "" where there is none. */
+#define BURSTABLE "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod"
+#define NESTED                                   \
+	"/kubelet.slice/kubelet-kubepods.slice/" \
+	"kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" UID_ ".slice"
+
+static const struct {
+	const char *path, *uid, *id;
+} identities[] = {
+	/* systemd driver; guaranteed, burstable, besteffort */
+	{"/kubepods.slice/kubepods-pod" UID_ ".slice/cri-containerd-" ID ".scope", UID, ID},
+	{BURSTABLE UID_ ".slice/cri-containerd-" ID ".scope", UID, ID},
+	{BURSTABLE UID_ ".slice/crio-" ID ".scope", UID, ID},
+	{BURSTABLE UID_ ".slice/crio-" ID ".scope/container", UID, ID},
+	{BURSTABLE UID_ ".slice/docker-" ID ".scope", UID, ID},
+	{"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" UID_
+	 ".slice/cri-containerd-" ID ".scope",
+	 UID, ID},
+	/* CRI-O's monitor is in the pod, but no container */
+	{BURSTABLE UID_ ".slice/crio-conmon-" ID ".scope", UID, ""},
+	{"/kubepods/pod" UID "/crio-conmon-" ID, UID, ""},
+	/* cgroupfs driver: containerd and Docker, CRI-O */
+	{"/kubepods/pod" UID "/" ID, UID, ID},
+	{"/kubepods/burstable/pod" UID "/" ID, UID, ID},
+	{"/kubepods/besteffort/pod" UID "/" ID, UID, ID},
+	{"/kubepods/burstable/pod" UID "/crio-" ID, UID, ID},
+	/* the colon form, and as a directory of containerd's service */
+	{"/system.slice/kubepods-burstable-pod" UID_ ".slice:cri-containerd:" ID, UID, ID},
+	{"/kubepods-pod" UID_ ".slice:cri-containerd:" ID, UID, ID},
+	{"/system.slice/containerd.service/kubepods-burstable-pod" UID_ ".slice:cri-containerd:" ID,
+	 UID, ID},
+	{"/kubepods-burstable-pod" UID_ ".slice:crio:" ID "/sub", UID, ID},
+	/* kind, minikube with Docker, kind with Podman, k3d */
+	{KIND "/cri-containerd-" ID ".scope", UID, ID},
+	{KIND "/crio-conmon-" ID ".scope", UID, ""},
+	{"/docker-" NODE ".scope" NESTED "/cri-containerd-" ID ".scope", UID, ID},
+	{"/docker/" NODE "/kubelet/kubepods/besteffort/pod" UID "/" ID, UID, ID},
+	{"/docker/" NODE "/kubepods/pod" UID "/" ID, UID, ID},
+	{"/machine.slice/libpod-" NODE ".scope/container" NESTED "/cri-containerd-" ID ".scope",
+	 UID, ID},
+	{"/docker-" NODE ".scope/system.slice/containerd.service", "", NODE},
+	/* seen inside a cgroup namespace */
+	{"/../../pod" UID "/" ID, UID, ID},
+	{"/../../../burstable/pod" UID "/" ID, UID, ID},
+	{"/../../kubepods-pod" UID_ ".slice/cri-containerd-" ID ".scope", UID, ID},
+	{"/../crio-" ID ".scope", "", ID},
+	{"/../cri-containerd-" ID ".scope", "", ID},
+	{"/../crio-conmon-" ID ".scope", "", ""},
+	{"/" ID, "", ID},
+	{"/", "", ""},
+	/* static pods: a hash instead of a uid */
+	{"/kubepods/burstable/pod" HASH "/" ID, HASH, ID},
+	{"/kubepods.slice/kubepods-pod" HASH ".slice/cri-containerd-" ID ".scope", HASH, ID},
+	{BURSTABLE HASH ".slice/crio-" ID ".scope", HASH, ID},
+	{KIND "/../kubelet-kubepods-besteffort-pod" HASH ".slice/cri-containerd-" ID ".scope", HASH,
+	 ID},
+	/* the pod itself, its sandbox's neighbours, levels above it */
+	{BURSTABLE UID_ ".slice", UID, ""},
+	{"/kubepods/burstable/pod" UID, UID, ""},
+	{"/kubepods/burstable", "", ""},
+	{"/kubepods.slice", "", ""},
+	/* a container that divides its own cgroup: systemd or Docker inside, the pod's container counts */
+	{BURSTABLE UID_ ".slice/cri-containerd-" ID ".scope/init", UID, ID},
+	{BURSTABLE UID_ ".slice/cri-containerd-" ID ".scope/system.slice/nginx.service", UID, ID},
+	{BURSTABLE UID_ ".slice/cri-containerd-" ID ".scope/docker/" NODE, UID, ID},
+	{"/kubepods/pod" UID "/" ID "/system.slice/docker-" NODE ".scope", UID, ID},
+	/* a pod within a pod's container: the inner one */
+	{"/kubepods/pod" UID "/" NODE "/kubepods/pod" HASH "/" ID, HASH, ID},
+	/* upper case is the same uid */
+	{"/kubepods/pod2F4CDD6A-11F2-4D4C-8D3E-0A1B2C3D4E5F/" ID, UID, ID},
+	/* no Kubernetes */
+	{"/system.slice/docker-" ID ".scope", "", ID},
+	{"/docker/" ID, "", ID},
+	{"/machine.slice/libpod-" ID ".scope/container", "", ID},
+	{"/default/nerdctl-" ID ".scope", "", ID},
+	{"/system.slice/nginx.service", "", ""},
+	/* what only looks like one of the above */
+	{"/kubepods/pod" UID "0/" ID, "", ID},
+	{"/kubepods/xpod" UID "/" ID, "", ID},
+	{"/kubepods/pod2f4cdd6a-11f2-4d4c-8d3e/" ID, "", ID},
+	{"/kubepods/pod" HASH "0/" ID, "", ID},
+	{"/kubepods/pod" UID "/" ID "0", UID, ""},
+	{"/kubepods/pod" UID "/evil-" ID, UID, ""},
+	{"/kubepods/pod" UID "/x\n" ID, UID, ""},
+};
+
+static void identity_rule(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(identities); i++) {
+		struct cgroup_name n = {0};
+
+		assert_int_equal(cgroup_name_from_path(identities[i].path, &n), 0);
+		if (strcmp(n.pod_uid, identities[i].uid) != 0 ||
+		    strcmp(n.container_id, identities[i].id) != 0)
+			fail_msg("%s: uid '%s', id '%s'", identities[i].path, n.pod_uid,
+				 n.container_id);
+		cgroup_name_done(&n);
+	}
+	/* A cgroup that is gone has neither. */
+	{
+		struct cgroup_name n;
+
+		assert_int_equal(cgroup_name_gone(7, &n), 0);
+		assert_string_equal(n.pod_uid, "");
+		assert_string_equal(n.container_id, "");
+		cgroup_name_done(&n);
+	}
+}
+
 static void naming_needs_a_slash(void **state)
 {
 	struct cgroup_name n;
@@ -177,7 +287,17 @@ static void naming_without_memory(void **state)
 	(void)state;
 	for (unsigned long k = 1;; k++) {
 		alloc_fail_at(k);
-		r = cgroup_name_from_path("/system.slice/x.service", &n);
+		r = cgroup_name_from_path("/kubepods/pod" UID "/" ID, &n);
+		if (!alloc_failed())
+			break;
+		assert_int_equal(r, -ENOMEM);
+	}
+	alloc_fail_at(0);
+	assert_int_equal(r, 0);
+	cgroup_name_done(&n);
+	for (unsigned long k = 1;; k++) {
+		alloc_fail_at(k);
+		r = cgroup_name_gone(1, &n);
 		if (!alloc_failed())
 			break;
 		assert_int_equal(r, -ENOMEM);
@@ -552,6 +672,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(naming_rule),
+		cmocka_unit_test(identity_rule),
 		cmocka_unit_test(naming_needs_a_slash),
 		cmocka_unit_test(long_names_are_bounded),
 		cmocka_unit_test(naming_without_memory),
