@@ -151,6 +151,20 @@ static void load_log(int level, const char *text)
 	(void)text;
 }
 
+static const char *load_what_to_do(int r)
+{
+	char missing[64];
+	uint64_t caps;
+
+	if (r != -EPERM && r != -EACCES)
+		return "see the lines above, then 'egress-agent run --log-level debug'";
+	if (node_effective_caps(CHECK_STATUS, &caps) < 0 ||
+	    *node_missing_caps(caps, missing, sizeof(missing)))
+		return "run as root or grant the capabilities above";
+	return "allow bpf() in the seccomp profile (or use a newer container runtime), SELinux or "
+	       "AppArmor policy or user namespace";
+}
+
 /* Nothing is attached and nothing pinned: the kernel's verifier says yes or no, and all is gone again. */
 static void check_load(const struct check_options *o, struct check_result *ret)
 {
@@ -169,10 +183,7 @@ static void check_load(const struct check_options *o, struct check_result *ret)
 		result_set(ret, true, "all programs pass this kernel's verifier");
 		return;
 	}
-	result_set(ret, false, "%s; %s", why ? why : strerror(-r),
-		   r == -EPERM || r == -EACCES
-			   ? "run as root or grant the capabilities above"
-			   : "see the lines above, then 'egress-agent run --log-level debug'");
+	result_set(ret, false, "%s; %s", why ? why : strerror(-r), load_what_to_do(r));
 }
 
 static int check_run(void *data, char **operands, int n_operands)

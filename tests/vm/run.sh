@@ -6,7 +6,7 @@
 # expected to refuse. Must not know what is asked (init.sh).
 #
 # KERNEL is 5.10, 6.1, 6.12 or sid (the newest there is); default: all. A kernel is fetched with apt from the
-# mirror this machine is configured for, with lists of its own in build/vm; one that was fetched before is used
+# mirror this machine is configured for (lib/suite.sh); one that was fetched before is used
 # when the mirror has no newer one or cannot be reached. No KVM is needed: qemu translates, one core a machine.
 #
 # Prints the test protocol, at last each program's verifier count per kernel and the sum. About four minutes a
@@ -16,6 +16,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=tests/lib/tap.sh
 . tests/lib/tap.sh
+# shellcheck source=tests/lib/suite.sh
+. tests/lib/suite.sh
 
 PATH=$PATH:/usr/sbin:/sbin
 VM=$PWD/build/vm
@@ -44,56 +46,12 @@ cleanup() {
 	[[ -z $WORK ]] || rm -rf "$WORK"
 }
 
-# apt, on this machine's mirror, but with one suite only and none of this machine's own lists.
-apt_in() {
-	local suite=$1 dir=$VM/apt/$1
-
-	shift
-	"$1" -q -o Dir::State="$dir" -o Dir::State::status="$dir/status" -o Dir::Cache="$dir" \
-		-o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-		-o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=2 \
-		-o Acquire::http::Timeout=30 "${@:2}"
-}
-
-# The mirror of the release this machine runs.
-mirror() {
-	local release
-
-	# shellcheck source=/dev/null
-	release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-	# shellcheck disable=SC2016 # apt's variables
-	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-		awk -v release="$release" '$2 == release && $3 == "main" { print $1; exit }'
-}
-
-# SUITE: bring its lists up to date, at most once a day. Status 1 with the reason in $WORK/why.
-apt_update() {
-	local dir=$VM/apt/$1 uri keys=/usr/share/keyrings/debian-archive-keyring.gpg by=''
-
-	[[ -z $(find "$dir/updated" -mmin -1440 2>/dev/null) ]] || return 0
-	uri=$(mirror)
-	if [[ -z $uri ]]; then
-		echo "apt on this machine has no mirror of Debian's main component" >"$WORK/why"
-		return 1
-	fi
-	[[ ! -e $keys ]] || by="[signed-by=$keys] "
-	mkdir -p "$dir/lists/partial" "$dir/archives/partial"
-	: >"$dir/status"
-	echo "deb $by$uri $1 main" >"$dir/sources.list"
-	if ! apt_in "$1" apt-get update -o APT::Update::Error-Mode=any >"$WORK/log" 2>&1; then
-		grep -m 3 '^[EW]:' "$WORK/log" >"$WORK/why" || tail -n 3 "$WORK/log" >"$WORK/why"
-		return 1
-	fi
-	touch "$dir/updated"
-}
-
 # KERNEL: the release of the newest plain image in its suite ("6.1.0-50-amd64").
 release_newest() {
 	local series=${1//./\\.}
 
 	[[ $1 != sid ]] || series='[0-9]+'
-	apt_in "${SUITE[$1]}" apt-cache pkgnames linux-image- |
+	suite_apt "${SUITE[$1]}" apt-cache pkgnames linux-image- |
 		sed -nE "s/^linux-image-($series\.[0-9][0-9.+a-z~-]*-amd64)(-unsigned)?$/\1/p" |
 		grep -vE -- '-(cloud|rt|dbg)-' | sort -V | tail -n 1
 }
@@ -102,7 +60,7 @@ release_newest() {
 image_package() {
 	local names package
 
-	names=$(apt_in "$1" apt-cache pkgnames linux-)
+	names=$(suite_apt "$1" apt-cache pkgnames linux-)
 	for package in "linux-binary-$2" "linux-image-$2" "linux-image-$2-unsigned"; do
 		if grep -qxF "$package" <<<"$names"; then
 			echo "$package"
@@ -117,11 +75,11 @@ image_fetch() {
 
 	[[ ! -s $VM/$2.vmlinuz ]] || return 0
 	package=$(image_package "$1" "$2")
-	(cd "$WORK" && rm -f ./*.deb && apt_in "$1" apt-get download "$package") >"$WORK/log" 2>&1 &&
+	rm -f "$WORK"/*.deb
+	suite_download "$1" "$package" "$WORK" &&
 		dpkg-deb --fsys-tarfile "$WORK"/*.deb | tar -x -C "$WORK" --wildcards '*/vmlinuz*' &&
 		find "$WORK" -name 'vmlinuz*' -exec mv {} "$VM/$2.vmlinuz" \; && rm -f "$WORK"/*.deb &&
 		[[ -s $VM/$2.vmlinuz ]] && return 0
-	tail -n 3 "$WORK/log" >"$WORK/why"
 	return 1
 }
 
@@ -129,15 +87,16 @@ image_fetch() {
 kernel_get() {
 	local suite=${SUITE[$1]} release='' old="$VM/$1.release"
 
-	if apt_update "$suite"; then
+	if suite_update "$suite"; then
 		release=$(release_newest "$1")
-		[[ -n $release ]] || echo "$suite has no such kernel any more" >"$WORK/why"
+		[[ -n $release ]] || SUITE_WHY="$suite has no such kernel any more"
 	fi
 	if [[ -n $release ]] && image_fetch "$suite" "$release"; then
 		echo "$release" >"$old"
 	elif [[ -s $old && -s $VM/$(<"$old").vmlinuz ]]; then
-		printf 'vm: %s: %s; using what was fetched before\n' "$1" "$(<"$WORK/why")" >&2
+		printf 'vm: %s: %s; using what was fetched before\n' "$1" "$SUITE_WHY" >&2
 	else
+		echo "$SUITE_WHY" >"$WORK/why"
 		return 1
 	fi
 	cat "$old"
