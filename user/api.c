@@ -5,10 +5,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "istio.h"
+#include "config.h"
 #include "json.h"
 #include "util.h"
-#include "yaml.h"
 
 #define TYPE_TEXT    "text/plain; charset=utf-8"
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
@@ -129,14 +128,15 @@ static int page_index(const struct http_request *req, void *data, struct http_re
 {
 	(void)req;
 	(void)data;
-	return reply_text(ret, 200,
-			  "egress-agent\n"
-			  "\n"
-			  "/metrics              for Prometheus\n"
-			  "/api/v1/destinations  what is called from this node (JSON)\n"
-			  "/api/v1/config        Istio objects for it (YAML)\n"
-			  "/healthz              the process is alive\n"
-			  "/readyz               the programs are attached\n");
+	return reply_text(
+		ret, 200,
+		"egress-agent\n"
+		"\n"
+		"/metrics              for Prometheus\n"
+		"/api/v1/destinations  what is called from this node (JSON)\n"
+		"/api/v1/config        Istio objects for it (YAML)\n"
+		"/healthz              the process is alive\n"
+		"/readyz               the programs are attached, the pod list is there\n");
 }
 
 static int page_healthz(const struct http_request *req, void *data, struct http_reply *ret)
@@ -152,6 +152,8 @@ static int page_readyz(const struct http_request *req, void *data, struct http_r
 	const char *why = a->observer.not_ready(a->observer.data);
 
 	(void)req;
+	if (!why)
+		why = a->observer.not_synced(a->observer.data);
 	return why ? http_reply_error(ret, 503, "not ready: %s", why)
 		   : reply_text(ret, 200, "ok\n");
 }
@@ -221,26 +223,27 @@ static int page_destinations(const struct http_request *req, void *data, struct 
 	return r;
 }
 
-static const char *const config_known[] = {
-	"visibility",      "api-version",       "scope", "root-namespace",
-	"min-connections", "only-unregistered", "all",   "registry",
-	"namespace",       "workload",          "host",  NULL};
+/* Whether the answer is the YAML itself, or a ConfigPlan with all that there is to say. */
+static const char *config_format(const struct http_request *req, bool *ret_json)
+{
+	const char *format = req->param(req, "format");
+
+	*ret_json = format && strcmp(format, "json") == 0;
+	return !format || *ret_json || strcmp(format, "yaml") == 0 ? NULL : "format";
+}
 
 /* The name of the first parameter with a wrong value, or NULL. */
-static const char *config_params(const struct http_request *req, struct istio_options *o,
-				 struct selection *s)
+static const char *config_params(const struct http_request *req, const char *const *known,
+				 struct istio_options *o)
 {
-	for (size_t i = 0; config_known[i]; i++) {
-		const char *name = config_known[i], *value = req->param(req, name);
+	for (size_t i = 0; known[i]; i++) {
+		const char *value = req->param(req, known[i]);
 
-		/* -ENOENT: a matter of the selection. */
-		if (value && istio_options_parse(o, name, value) == -EINVAL)
-			return name;
+		/* -ENOENT: the format. */
+		if (value && istio_options_parse(o, known[i], value) == -EINVAL)
+			return known[i];
 	}
-	s->ns = req->param(req, "namespace");
-	s->workload = req->param(req, "workload");
-	s->host = req->param(req, "host");
-	return PARSE_WORD(req, "registry", model_registry_parse, &s->registry);
+	return NULL;
 }
 
 /* On a command line the last of the two wins; which one is the last is not known here. */
@@ -260,21 +263,20 @@ static bool config_contradicts(const struct http_request *req)
  * libyaml writes no comments, so the one about the plan's notes is put before its text. Their words stay out: they
  * hold host names, and a comment has no quotes to keep those in.
  */
-static int config_text(const struct istio_plan *plan, const struct istio_options *options,
-		       struct http_reply *ret)
+static int config_text(const struct config *config, struct http_reply *ret)
 {
 	_cleanup_free_ char *yaml = NULL;
 	char note[128] = "";
 	size_t size, n = 0;
-	int r = yaml_from_plan(plan, options, &yaml, &size);
+	int r = config_to_yaml(config, &yaml, &size);
 
 	if (r < 0)
 		return r;
-	if (plan->n_notes)
+	if (config->n_notes)
 		n = (size_t)snprintf(note, sizeof(note),
 				     "# %zu note%s on destinations left out or worth a look; "
 				     "run egress-agent generate to see why\n",
-				     plan->n_notes, plan->n_notes == 1 ? "" : "s");
+				     config->n_notes, config->n_notes == 1 ? "" : "s");
 	ret->body = malloc(n + size + 1);
 	if (!ret->body)
 		return -ENOMEM;
@@ -285,41 +287,83 @@ static int config_text(const struct istio_plan *plan, const struct istio_options
 	return 0;
 }
 
-static int config_reply(const struct destination_list *list, const struct selection *selection,
-			const struct istio_options *options, struct http_reply *ret)
+/* Only the diff, as a file for patch(1). */
+static int config_diff(struct config *config, struct http_reply *ret)
 {
-	struct destination_list view;
-	struct istio_plan plan = {0};
-	int r = list_view(list, selection, &view);
+	ret->size = strlen(config->diff);
+	ret->body = TAKE_PTR(config->diff);
+	ret->content_type = TYPE_TEXT;
+	return 0;
+}
+
+static int config_reply(struct config *config, const struct istio_options *options, bool json,
+			struct http_reply *ret)
+{
+	int r;
+
+	if (json) {
+		r = config_to_json(config, &ret->body, &ret->size);
+		if (r == 0)
+			ret->content_type = TYPE_JSON;
+		return r;
+	}
+	if (config->refused)
+		return http_reply_error(ret, 409,
+					"refused: not everything is registered, or a Sidecar is in "
+					"the way; run egress-agent generate to see what");
+	return options->diff ? config_diff(config, ret) : config_text(config, ret);
+}
+
+static const struct registry_store *api_registry(const struct api *a)
+{
+	return a->observer.registry ? a->observer.registry(a->observer.data) : NULL;
+}
+
+/* The parameters are right: plan and answer. */
+static int config_answer(struct api *a, const struct istio_options *options, bool json,
+			 struct http_reply *ret)
+{
+	_cleanup_(config_done) struct config config = {0};
+	const struct destination_list *list;
+	int r = api_list(a, &list);
 
 	if (r < 0)
 		return r;
-	r = istio_plan_make(&view, options, &plan);
-	if (r == 0)
-		r = config_text(&plan, options, ret);
-	istio_plan_done(&plan);
-	free(view.items);
-	return r;
+	r = config_make(list, options, api_registry(a), &config);
+	if (r == -ENODATA)
+		return http_reply_error(ret, 409,
+					"diff: what is in the cluster is not known to this agent; "
+					"start it with --registry");
+	return r < 0 ? r : config_reply(&config, options, json, ret);
 }
 
 static int page_config(const struct http_request *req, void *data, struct http_reply *ret)
 {
 	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
-	struct selection selection = SELECTION_DEFAULT;
-	const struct destination_list *list;
+	const char *known[GENERATE_OPTS + 2] = {"format"}, *bad, *lacks;
 	struct api *a = data;
-	const char *bad;
-	int r = api_check(a, req, config_known, ret);
+	char why[ISTIO_WHY_MAX];
+	bool json = false;
+	int r;
 
+	istio_options_names(known + 1);
+	r = api_check(a, req, known, ret);
 	if (r <= 0)
 		return r;
-	bad = config_params(req, &options, &selection);
+	/* Half a cluster would make second owners of what is only not listed yet. */
+	lacks = a->observer.not_synced(a->observer.data);
+	if (lacks)
+		return http_reply_error(ret, 503, "not ready: %s", lacks);
+	bad = config_format(req, &json);
+	if (!bad)
+		bad = config_params(req, known, &options);
 	if (bad)
 		return reply_bad_value(req, bad, ret);
 	if (config_contradicts(req))
 		return http_reply_error(ret, 400, "'all' contradicts 'only-unregistered'");
-	r = api_list(a, &list);
-	return r < 0 ? r : config_reply(list, &selection, &options, ret);
+	if (istio_options_fault(&options, why, sizeof(why)))
+		return http_reply_error(ret, 400, "%s", why);
+	return config_answer(a, &options, json, ret);
 }
 
 const struct http_route *api_routes(size_t *ret_n)

@@ -11,6 +11,7 @@
 #include "http.h"
 #include "metrics.h"
 #include "model.h"
+#include "registry.h"
 
 /* However often somebody asks, the kernel's maps are read at most once in this time. */
 #define API_SNAPSHOT_MIN_MS 200
@@ -19,11 +20,15 @@
 struct api_observer {
 	/* NULL if answers can be given, else a phrase that says why not yet. */
 	const char *(*not_ready)(void *data);
+	/* The same for what the answers still lack, but can be given without: /readyz and /api/v1/config ask. */
+	const char *(*not_synced)(void *data);
 	/* Destinations of all scopes, normalised and judged, as of now; 0 or -errno. */
 	int (*list)(void *data, struct destination_list *ret);
 	/* The agent's own numbers; valid until the next call. */
 	const struct agent_health *(*health)(void *data);
 	uint64_t (*clock_ms)(void *data); /* monotonic */
+	/* What is in the cluster, for /api/v1/config; it, or its answer, is NULL if that is not known. */
+	const struct registry_store *(*registry)(void *data);
 	void *data;
 };
 

@@ -2,38 +2,26 @@
 /*
  * egress-agent generate: destinations in, Istio objects out.
  *
- * Owns: where the destinations come from (the agent or saved lists), where the objects go (standard output
- * or a directory), and what is said about both. Must not know: Istio's rules (istio.c), YAML (yaml.c),
- * JSON (json.c), HTTP (client.c).
+ * Owns: who plans (the agent, which knows the cluster; or this process, from saved lists and a folder), where the
+ * objects go (standard output or a directory), and what is said about both. Must not know: Istio's rules (istio.h),
+ * YAML, JSON, HTTP (client.c).
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "client.h"
 #include "commands.h"
-#include "istio.h"
+#include "config.h"
 #include "json.h"
 #include "log.h"
+#include "out_dir.h"
+#include "registry_dir.h"
 #include "util.h"
-#include "yaml.h"
 
 #define DESTINATIONS_PATH "/api/v1/destinations?scope=external"
+#define CONFIG_PATH       "/api/v1/config?format=json"
+#define QUERY_MAX         8192u /* names are far shorter; so are the agent's limits */
 #define READ_CHUNK        (64u << 10)
-
-struct generate_options {
-	const char *agent;
-	struct opt_list from;
-	const char *ns, *workload, *host;
-	int registry;
-	int visibility, api_version, scope;
-	const char *root_namespace;
-	uint32_t min_connections;
-	bool only_unregistered;
-	const char *output_dir;
-};
 
 /* Input */
 
@@ -151,12 +139,11 @@ static int load_files(const struct opt_list *names, struct destination_list *lis
 	return status;
 }
 
-static int load_agent(const char *agent, struct destination_list *list)
+/* GET path from the agent; an exit status. */
+static int ask_agent(const char *agent, const char *path, char **ret_text, size_t *ret_size)
 {
-	_cleanup_(destination_list_done) struct destination_list more = {0};
-	_cleanup_free_ char *text = NULL, *why = NULL;
-	size_t size = 0;
-	int status, r = client_get(agent, DESTINATIONS_PATH, &text, &size, &why);
+	_cleanup_free_ char *why = NULL;
+	int r = client_get(agent, path, ret_text, ret_size, &why);
 
 	if (r == -EINVAL) {
 		log_fail("generate: --agent: '%s': %s; see 'egress-agent generate --help'", agent,
@@ -169,144 +156,113 @@ static int load_agent(const char *agent, struct destination_list *list)
 			"'egress-agent run', name it with --agent, or give a saved list with "
 			"--from",
 			agent, why ? why : strerror(-r));
-	status = parse_text(agent, text, size, &more);
+	return EXIT_DONE;
+}
+
+static int load_agent(const char *agent, struct destination_list *list)
+{
+	_cleanup_(destination_list_done) struct destination_list more = {0};
+	_cleanup_free_ char *text = NULL;
+	size_t size = 0;
+	int status = ask_agent(agent, DESTINATIONS_PATH, &text, &size);
+
+	if (!status)
+		status = parse_text(agent, text, size, &more);
 	return status ? status : merge(agent, list, &more);
 }
 
-static int load(const struct generate_options *o, struct destination_list *list)
+/* What is in the cluster */
+
+static void note_rejected(const char *line, void *data)
 {
-	return o->from.n ? load_files(&o->from, list) : load_agent(o->agent, list);
+	(void)data;
+	log_note("generate: --existing: %s", line);
 }
 
-/* Output into a directory */
-
-#define FILE_NAME_MAX 160 /* kind, namespace (63), name (63), hyphens, .yaml */
-
-/* One object's file on its way: complete under temporary, then renamed to name. */
-struct out_file {
-	char name[FILE_NAME_MAX];
-	char temporary[FILE_NAME_MAX + 40];
-};
-
-struct out_dir {
-	const char *path;
-	int fd;
-	bool made; /* by us: goes away again if nothing gets into it */
-	struct out_file *files;
-	size_t n, n_renamed;
-};
-
-/* Leave no temporary file, and no directory that was made for nothing. */
-static void out_dir_done(struct out_dir *dir)
+static int load_existing(const struct generate_options *o, struct registry_store **ret)
 {
-	for (size_t i = dir->n_renamed; i < dir->n; i++)
-		unlinkat(dir->fd, dir->files[i].temporary, 0);
-	free(dir->files);
-	util_closep(&dir->fd);
-	if (dir->made && !dir->n_renamed)
-		rmdir(dir->path);
-}
-
-static int write_all(int fd, const char *text, size_t size)
-{
-	while (size) {
-		ssize_t n = write(fd, text, size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		size -= (size_t)n;
-	}
-	return 0;
-}
-
-/* Write one temporary file; it is removed by out_dir_done() whatever happens. */
-static int out_dir_write(struct out_dir *dir, const char *text, size_t size)
-{
-	struct out_file *file = &dir->files[dir->n];
-	_cleanup_close_ int fd = -1;
-	int flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
-
-	snprintf(file->temporary, sizeof(file->temporary), ".%s.%ld.tmp", file->name,
-		 (long)getpid());
-	fd = openat(dir->fd, file->temporary, flags, 0666);
-	if (fd < 0)
-		return -errno;
-	dir->n++;
-	return write_all(fd, text, size);
-}
-
-static int out_dir_add(struct out_dir *dir, const struct istio_object *object, enum yaml_kind kind,
-		       const struct istio_options *options)
-{
-	const char *word = kind == YAML_DESTINATION_RULE ? "destinationrule" : "serviceentry";
-	_cleanup_free_ char *text = NULL;
-	size_t size = 0;
-	int r = yaml_from_object(object, kind, options, &text, &size);
-
-	if (r)
-		return r;
-	snprintf(dir->files[dir->n].name, FILE_NAME_MAX, "%s-%s%s%s.yaml", word, object->ns,
-		 *object->ns ? "-" : "", object->name);
-	return out_dir_write(dir, text, size);
-}
-
-static int out_dir_open(struct out_dir *dir, const struct istio_plan *plan)
-{
-	dir->files = calloc(2 * plan->n_objects, sizeof(*dir->files));
-	if (!dir->files)
-		return -ENOMEM;
-	if (mkdir(dir->path, 0777) == 0)
-		dir->made = true;
-	else if (errno != EEXIST)
-		return -errno;
-	dir->fd = open(dir->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir->fd < 0 ? -errno : 0;
-}
-
-/* All files are complete before the first one gets its name. */
-static int out_dir_fill(struct out_dir *dir, const struct istio_plan *plan,
-			const struct istio_options *options)
-{
-	int r = out_dir_open(dir, plan);
-
-	for (size_t i = 0; i < plan->n_objects && !r; i++) {
-		if (plan->objects[i].originate)
-			r = out_dir_add(dir, &plan->objects[i], YAML_DESTINATION_RULE, options);
-		if (!r)
-			r = out_dir_add(dir, &plan->objects[i], YAML_SERVICE_ENTRY, options);
-	}
-	for (size_t i = 0; i < dir->n && !r; i++) {
-		if (renameat(dir->fd, dir->files[i].temporary, dir->fd, dir->files[i].name))
-			r = -errno;
-		else
-			dir->n_renamed++;
-	}
-	return r;
-}
-
-static int store(const char *path, const struct istio_plan *plan,
-		 const struct istio_options *options)
-{
-	struct out_dir dir = {.path = path, .fd = -1};
-	size_t renamed, n;
-	sigset_t ends, before;
+	struct registry_options options = REGISTRY_OPTIONS_DEFAULT;
+	_cleanup_free_ char *why = NULL;
 	int r;
 
-	/* Ctrl-C takes effect when no temporary file is left. */
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGINT);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGHUP);
-	sigaddset(&ends, SIGQUIT);
-	sigprocmask(SIG_BLOCK, &ends, &before);
-	r = out_dir_fill(&dir, plan, options);
-	renamed = dir.n_renamed;
-	n = dir.n;
-	out_dir_done(&dir);
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (!o->existing)
+		return EXIT_DONE;
+	options.root_namespace = o->plan.root_namespace;
+	r = registry_dir_load(o->existing, &options, note_rejected, NULL, ret, &why);
+	if (r) {
+		const char *fault = why ? why : strerror(-r);
+		/* Of a file in it, the folder's name is not said. */
+		bool in_file = strncmp(fault, o->existing, strlen(o->existing)) != 0;
+
+		return log_fail("generate: --existing: %s%s%s; give a folder of what "
+				"'kubectl get -A -o yaml' printed",
+				in_file ? o->existing : "", in_file ? "/" : "", fault);
+	}
+	return EXIT_DONE;
+}
+
+/* Planning */
+
+static int fail_plan(const struct destination_list *list, int error)
+{
+	return log_fail("generate: cannot plan for %zu destinations: %s; select fewer with "
+			"--namespace or --host",
+			list->n, strerror(-error));
+}
+
+/* In this process. */
+static int plan_here(const struct generate_options *o, struct config *ret)
+{
+	_cleanup_(destination_list_done) struct destination_list list = {0};
+	_cleanup_(registry_freep) struct registry_store *store = NULL;
+	int r, status = load_existing(o, &store);
+
+	if (!status)
+		status = o->from.n ? load_files(&o->from, &list) : load_agent(o->agent, &list);
+	if (status)
+		return status;
+	destination_list_judge(&list);
+	r = config_make(&list, &o->plan, store, ret);
+	return r ? fail_plan(&list, r) : EXIT_DONE;
+}
+
+static void add_parameter(const char *name, const char *value, void *data)
+{
+	client_query_add(data, name, value);
+}
+
+/* By the agent. */
+static int plan_there(const struct generate_options *o, struct config *ret)
+{
+	_cleanup_(text_done) struct text query = TEXT_INIT(QUERY_MAX);
+	_cleanup_free_ char *path = NULL, *text = NULL;
+	const char *why = NULL;
+	size_t size = 0;
+	int r, status;
+
+	text_puts(&query, CONFIG_PATH);
+	istio_options_each(&o->plan, add_parameter, &query);
+	r = text_take(&query, &path, &size);
+	if (r)
+		return log_fail("generate: cannot ask for this selection: %s; give shorter names",
+				strerror(-r));
+	status = ask_agent(o->agent, path, &text, &size);
+	if (status)
+		return status;
+	r = config_from_json(text, size, ret, &why);
+	if (r)
+		return log_fail("generate: cannot read the answer of %s: %s; is it an egress-agent "
+				"of this version",
+				o->agent, why ? why : strerror(-r));
+	return EXIT_DONE;
+}
+
+/* The command */
+
+static int store(const char *path, const struct config *config)
+{
+	size_t n = config->n_documents, renamed = 0;
+	int r = out_dir_store(path, config, &renamed);
 
 	if (r && renamed)
 		return log_fail("generate: only %zu of %zu files are in %s: %s; clear "
@@ -321,173 +277,75 @@ static int store(const char *path, const struct istio_plan *plan,
 	return EXIT_DONE;
 }
 
-/* The command */
-
-static int print(const struct istio_plan *plan, const struct istio_options *options)
+static int print(const struct config *config)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
-	int r = yaml_from_plan(plan, options, &text, &size);
+	int r = config_to_yaml(config, &text, &size);
 
 	if (r)
-		return log_fail(
-			"generate: cannot print %zu objects: %s; select fewer with --namespace "
-			"or --host",
-			plan->n_objects, strerror(-r));
+		return log_fail("generate: cannot print %zu documents: %s; select fewer with "
+				"--namespace or --host",
+				config->n_documents, strerror(-r));
 	/* A failed write is found and reported by opt_main(). */
 	(void)!fwrite(text, 1, size, stdout);
 	return EXIT_DONE;
 }
 
-static int deliver(const struct generate_options *o, const struct destination_list *list,
-		   const struct istio_options *options)
+static int deliver(const struct generate_options *o, const struct config *config)
 {
-	_cleanup_(istio_plan_done) struct istio_plan plan = {0};
-	int r = istio_plan_make(list, options, &plan);
-
-	if (r)
-		return log_fail("generate: cannot plan for %zu destinations: %s; select fewer with "
-				"--namespace or --host",
-				list->n, strerror(-r));
-	for (size_t i = 0; i < plan.n_notes; i++)
-		log_note("generate: %s", plan.notes[i]);
-	if (!plan.n_objects) {
+	for (size_t i = 0; i < config->n_notes; i++)
+		log_note("generate: %s", config->notes[i]);
+	if (config->refused)
+		return log_fail("generate: --lockdown: refused: something that was seen is not "
+				"registered, or a Sidecar is in the way, see above; register it "
+				"first, or select a namespace with --namespace");
+	if (o->plan.diff) {
+		(void)!fputs(config->diff, stdout);
+		return config->differs ? EXIT_DIFFERS : EXIT_DONE;
+	}
+	if (!config->n_documents) {
 		log_note("generate: nothing to generate: %s",
-			 list->n ? "every destination was left out, see above"
+			 config->n_notes
+				 ? "every destination was left out, see above"
 				 : "no external destination was seen that fits the selection");
 		return EXIT_DONE;
 	}
-	return o->output_dir ? store(o->output_dir, &plan, options) : print(&plan, options);
+	return o->output_dir ? store(o->output_dir, config) : print(config);
+}
+
+/* What the plan's options do not know of each other. */
+static bool usage_fault(const struct generate_options *o, char *why, size_t size)
+{
+	const char *fault = NULL;
+
+	if (istio_options_fault(&o->plan, why, size))
+		return true;
+	if (o->plan.diff && o->output_dir)
+		fault = "--diff: prints a diff and no objects, --output-dir has nothing to write";
+	else if (o->plan.diff && o->from.n && !o->existing)
+		fault = "--diff: needs --existing beside --from, to know what is in the cluster";
+	if (fault)
+		snprintf(why, size, "%s", fault);
+	return fault;
 }
 
 static int generate_run(void *options, char **operands, int n_operands)
 {
 	const struct generate_options *o = options;
-	_cleanup_(destination_list_done) struct destination_list list = {0};
-	struct istio_options istio = {
-		.visibility = (enum visibility)o->visibility,
-		.v1beta1 = o->api_version,
-		.mesh_scope = o->scope,
-		.root_namespace = o->root_namespace,
-		.min_connections = o->min_connections,
-		.only_unregistered = o->only_unregistered,
-	};
-	struct selection selection = SELECTION_DEFAULT;
+	_cleanup_(config_done) struct config config = {0};
+	char why[ISTIO_WHY_MAX];
 	int status;
 
 	(void)operands;
 	(void)n_operands;
-	if (!istio_namespace_valid(o->root_namespace)) {
-		log_fail("generate: --root-namespace: '%s' is not a namespace's name; see "
-			 "'egress-agent generate --help'",
-			 o->root_namespace);
+	if (usage_fault(o, why, sizeof(why))) {
+		log_fail("generate: %s; see 'egress-agent generate --help'", why);
 		return EXIT_USAGE;
 	}
-	status = load(o, &list);
-	if (status)
-		return status;
-	destination_list_judge(&list);
-	selection.scope = SCOPE_ALL; /* the plan counts the internal ones */
-	selection.ns = o->ns;
-	selection.workload = o->workload;
-	selection.host = o->host;
-	selection.registry = (enum registry)o->registry;
-	destination_list_select(&list, &selection);
-	return deliver(o, &list, &istio);
+	status = o->from.n || o->existing ? plan_here(o, &config) : plan_there(o, &config);
+	return status ? status : deliver(o, &config);
 }
-
-static const char *const visibility_words[] = {"l4", "l7", NULL};
-_Static_assert(ARRAY_SIZE(visibility_words) == VISIBILITY_MAX + 1, "a word for every visibility");
-static const char *const registry_words[] = {"unknown",    "passthrough", "registered",
-					     "originated", "blocked",     NULL};
-_Static_assert(ARRAY_SIZE(registry_words) == REGISTRY_MAX + 1, "a word for every state");
-
-#define AT(field) offsetof(struct generate_options, field)
-
-static const struct opt generate_opts[] = {
-	{.name = "agent",
-	 .type = OPT_STRING,
-	 .offset = AT(agent),
-	 .arg = "unix:PATH|URL",
-	 .help = "the agent to ask",
-	 .def = "unix:/run/egress-agent/agent.sock"},
-	{.name = "from",
-	 .type = OPT_LIST,
-	 .offset = AT(from),
-	 .arg = "FILE",
-	 .help = "read a saved 'dump -o json' instead of asking the agent, - for standard input; "
-		 "several lists (one a node) are merged"},
-	{.name = "namespace",
-	 .short_name = 'n',
-	 .type = OPT_STRING,
-	 .offset = AT(ns),
-	 .arg = "NS",
-	 .help = "only destinations of this namespace"},
-	{.name = "workload",
-	 .type = OPT_STRING,
-	 .offset = AT(workload),
-	 .arg = "W",
-	 .help = "only destinations of this workload"},
-	{.name = "host",
-	 .type = OPT_STRING,
-	 .offset = AT(host),
-	 .arg = "GLOB",
-	 .help = "only hosts that match, such as '*.example.com'"},
-	{.name = "registry",
-	 .type = OPT_CHOICE,
-	 .offset = AT(registry),
-	 .arg = "STATE",
-	 .help = "only destinations that Istio's registry knows in this way",
-	 .def = OPT_ANY,
-	 .choices = registry_words},
-	{.name = "visibility",
-	 .type = OPT_CHOICE,
-	 .offset = AT(visibility),
-	 .help = "what the mesh shall see: l4 names the hosts (ServiceEntry); l7 makes requests "
-		 "readable, too, by opening TLS in the sidecar (ServiceEntry and DestinationRule)",
-	 .def = "l4",
-	 .choices = visibility_words},
-	{.name = "api-version",
-	 .type = OPT_CHOICE,
-	 .offset = AT(api_version),
-	 .help = "of networking.istio.io; v1beta1 for Istio before 1.22",
-	 .def = "v1",
-	 .choices = istio_api_version_words},
-	{.name = "scope",
-	 .type = OPT_CHOICE,
-	 .offset = AT(scope),
-	 .help = "one object in each namespace that calls the host, visible there; or one in the "
-		 "root "
-		 "namespace, visible everywhere",
-	 .def = "namespace",
-	 .choices = istio_scope_words},
-	{.name = "root-namespace",
-	 .type = OPT_STRING,
-	 .offset = AT(root_namespace),
-	 .arg = "NS",
-	 .help = "where --scope mesh puts the objects",
-	 .def = "istio-system"},
-	{.name = "min-connections",
-	 .type = OPT_UINT,
-	 .offset = AT(min_connections),
-	 .arg = "N",
-	 .help = "leave out hosts with fewer connections and fewer requests",
-	 .def = "1"},
-	{.name = "only-unregistered",
-	 .type = OPT_FLAG,
-	 .offset = AT(only_unregistered),
-	 .help = "leave out hosts that the registry has already",
-	 .def = "true"},
-	{.name = "all",
-	 .type = OPT_FLAG_OFF,
-	 .offset = AT(only_unregistered),
-	 .help = "hosts that the registry has already, too"},
-	{.name = "output-dir",
-	 .type = OPT_STRING,
-	 .offset = AT(output_dir),
-	 .arg = "DIR",
-	 .help = "write one file per object there, instead of all to standard output"},
-};
 
 const struct command generate_command = {
 	.name = "generate",
@@ -495,7 +353,7 @@ const struct command generate_command = {
 	.usage = "[OPTION]...",
 	.example = "egress-agent generate --visibility l7 -n shop | kubectl apply -f -",
 	.opts = generate_opts,
-	.n_opts = ARRAY_SIZE(generate_opts),
+	.n_opts = GENERATE_OPTS,
 	.run = generate_run,
 	.options_size = sizeof(struct generate_options),
 };

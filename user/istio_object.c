@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One Istio object of a plan, see istio_work.h: name, evidence, ports, origination.
+ * One Istio object of a plan, see istio_work.h: name, evidence, ports, route.
  *
- * Owns: which ports an object gets and when TLS may be originated. Must not know: which rows may be used
- * (istio_rows.c), YAML.
+ * Owns: which ports an object gets. Must not know: which rows may be used (istio_rows.c), when TLS may be originated
+ * (istio_tls.c), YAML.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
+#include "istio_tree.h"
 #include "istio_work.h"
 #include "util.h"
 
 /* RFC 1123 label: 63 bytes, of which a hyphen and the hash take 9. */
 #define NAME_PREFIX_MAX 54
-#define NAME_BUF        64
 
 /* Objects */
 
@@ -26,6 +27,10 @@ void istio_object_free(struct istio_object *object)
 	for (size_t i = 0; i < object->evidence.n_workloads; i++)
 		free(object->evidence.workloads[i]);
 	free(object->evidence.workloads);
+	free(object->mutual.credential);
+	free(object->mutual.key);
+	free(object->mutual.value);
+	free(object->route.timeout);
 	*object = (struct istio_object){0};
 }
 
@@ -33,40 +38,39 @@ void istio_object_free(struct istio_object *object)
  * The host with hyphens for dots, cut to fit, and 8 hex digits: FNV-1a, 64 bits, upper half XOR lower half.
  * The hash keeps a.b-c and a-b.c, and hosts cut at the same place, apart.
  */
-static void object_make_name(const char *host, char ret[NAME_BUF])
+void istio_object_name(const char *host, char ret[NAME_BUF])
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	size_t n = 0;
+	size_t n;
 
 	for (const char *c = host; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-	for (const char *c = host; *c && n < NAME_PREFIX_MAX; c++)
-		ret[n++] = *c;
+	if (host[0] == '*')
+		n = (size_t)snprintf(ret, NAME_PREFIX_MAX + 1, "wildcard%s", host + 1);
+	else
+		n = (size_t)snprintf(ret, NAME_PREFIX_MAX + 1, "%s", host);
+	n = MIN(n, (size_t)NAME_PREFIX_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (ret[i] == '.')
 			ret[i] = '-';
 	snprintf(ret + n, NAME_BUF - n, "-%08x", (uint32_t)(hash ^ hash >> 32));
 }
 
-static int compare_strings(const void *a, const void *b)
+bool istio_object_has(const struct istio_object *object, enum istio_kind kind)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-size_t istio_strings_unique(char **strings, size_t n)
-{
-	size_t kept = 0;
-
-	if (n)
-		qsort(strings, n, sizeof(*strings), compare_strings);
-	for (size_t i = 0; i < n; i++) {
-		if (kept && strcmp(strings[kept - 1], strings[i]) == 0)
-			free(strings[i]);
-		else
-			strings[kept++] = strings[i];
+	switch (kind) {
+	case ISTIO_DESTINATION_RULE:
+		return object->originate;
+	case ISTIO_SERVICE_ENTRY:
+		return *object->host;
+	case ISTIO_VIRTUAL_SERVICE:
+		return object->routed;
+	default:
+		return !*object->host;
 	}
-	return kept;
 }
+
+/* Evidence */
 
 static int evidence_add_workload(const struct plan_work *work, const struct destination *d,
 				 struct istio_evidence *evidence)
@@ -111,6 +115,8 @@ static int object_evidence(const struct plan_work *work, const struct row *rows,
 	return r;
 }
 
+/* Ports */
+
 static int note_conflict(struct plan_work *work, const struct row *row)
 {
 	struct text text = istio_note_begin(work, row);
@@ -122,33 +128,7 @@ static int note_conflict(struct plan_work *work, const struct row *row)
 	return istio_note_add(&work->plan, &text);
 }
 
-/* Ports by evidence. rows: useful ones only, ascending by port. Room is for two more. */
-static int object_ports(struct plan_work *work, const struct row *rows, size_t n,
-			struct istio_object *object)
-{
-	size_t end;
-	int r = 0;
-
-	object->ports = calloc(n + 2, sizeof(*object->ports));
-	if (!object->ports)
-		return -ENOMEM;
-	for (size_t i = 0; i < n && !r; i = end) {
-		bool tls = false, http = false;
-
-		for (end = i; end < n && rows[end].d->port == rows[i].d->port; end++) {
-			tls |= rows[end].verdict == VERDICT_TLS;
-			http |= rows[end].verdict == VERDICT_HTTP;
-		}
-		object->ports[object->n_ports++] = (struct istio_port){.number = rows[i].d->port,
-								       .tls = tls};
-		if (tls && http)
-			r = note_conflict(work, &rows[i]);
-	}
-	return r;
-}
-
-/* Find the port or insert it where it belongs; there is room, see object_ports(). */
-static struct istio_port *object_port(struct istio_object *object, uint16_t number)
+struct istio_port *istio_object_port(struct istio_object *object, uint16_t number)
 {
 	size_t i = 0;
 
@@ -163,80 +143,55 @@ static struct istio_port *object_port(struct istio_object *object, uint16_t numb
 	return &object->ports[i];
 }
 
-/* What decides about origination, over all useful rows of an object. */
-struct tls_facts {
-	bool tls_80, tls_443, tls_other;
-	bool originated; /* the sidecar turns the plaintext on port 80 into TLS already */
-	bool plain_80;   /* plaintext on port 80 that it does not */
-};
-
-static struct tls_facts object_tls_facts(const struct row *rows, size_t n)
+/* What the cluster's own entry has stays, so that the view of one node takes nothing away from another's. */
+static void object_keep_ports(const struct registry_object *entry, struct istio_object *object)
 {
-	struct tls_facts facts = {0};
+	for (size_t i = 0; entry && i < istio_tree_n_ports(entry); i++) {
+		struct istio_port kept = istio_tree_port(entry, i);
+		struct istio_port *port = istio_object_port(object, kept.number);
 
-	for (size_t i = 0; i < n; i++) {
-		const struct destination *d = rows[i].d;
-
-		if (rows[i].verdict == VERDICT_TLS) {
-			facts.tls_80 |= d->port == 80;
-			facts.tls_443 |= d->port == 443;
-			facts.tls_other |= d->port != 80 && d->port != 443;
-		} else if (d->port == 80) {
-			facts.originated |= d->tls_origination;
-			facts.plain_80 |= !d->tls_origination;
-		}
+		port->kept = true;
+		port->tls = kept.tls;
 	}
-	return facts;
-}
-
-static int note_no_origination(struct plan_work *work, const struct row *row,
-			       const struct tls_facts *facts)
-{
-	if (facts->tls_80)
-		return istio_note_object(work, row,
-					 "no DestinationRule: port 80 itself was seen with TLS");
-	if (facts->tls_other)
-		return istio_note_object(
-			work, row,
-			"no DestinationRule: TLS was not seen on port 443, where port 80's "
-			"requests would be sent");
-	return istio_note_object(
-		work, row,
-		"no DestinationRule needed: only plaintext HTTP was seen, which is "
-		"readable as it is");
 }
 
 /*
- * Port 80 to 443 with TLS opened by the sidecar. 443 stays registered even when only the sidecar's TLS was
- * seen on it: an application that moves to http:// must not make its own entry shrink at the next run.
+ * Ports by evidence, on top of what is there. Of the rows, the useful and selected ones count. Room is left for two
+ * more.
  */
-static int object_originate(struct plan_work *work, const struct row *rows, size_t n,
-			    struct istio_object *object)
+static int object_ports(struct plan_work *work, const struct group *group,
+			const struct registry_object *entry, struct istio_object *object)
 {
-	struct tls_facts facts = object_tls_facts(rows, n);
-	struct istio_port *http;
+	size_t n = group->n_selected, end;
+	int r = 0;
 
-	if (work->options->visibility != VISIBILITY_L7 && facts.originated)
-		return istio_note_object(
-			work, rows,
-			"TLS origination is in use on port 80; this ServiceEntry has none and "
-			"would end it; use --visibility l7");
-	if (work->options->visibility != VISIBILITY_L7)
-		return 0;
-	if (facts.tls_80 || (!facts.tls_443 && !facts.originated))
-		return note_no_origination(work, rows, &facts);
+	object->ports = calloc(n + (entry ? istio_tree_n_ports(entry) : 0) + 2,
+			       sizeof(*object->ports));
+	if (!object->ports)
+		return -ENOMEM;
+	object_keep_ports(entry, object);
+	for (size_t i = 0; i < n && !r; i = end) {
+		struct istio_port *port = istio_object_port(object, group->rows[i].d->port);
+		bool http = false;
 
-	http = object_port(object, 80);
-	http->target_port = 443;
-	object_port(object, 443)->tls = true;
-	object->originate = true;
-	work->originate = true;
-	if (!facts.plain_80)
-		return 0;
-	return istio_note_object(
-		work, rows,
-		"plaintext requests to port 80 were seen; with this DestinationRule they are "
-		"sent over TLS to port 443");
+		for (end = i; end < n && group->rows[end].d->port == port->number; end++) {
+			port->tls |= group->rows[end].verdict == VERDICT_TLS;
+			http |= group->rows[end].verdict == VERDICT_HTTP;
+		}
+		if (port->tls && http)
+			r = note_conflict(work, &group->rows[i]);
+	}
+	return r;
+}
+
+/* The highest one that the cluster has not got. */
+static size_t object_last_new(const struct istio_object *object)
+{
+	size_t i = object->n_ports - 1;
+
+	while (i && object->ports[i].kept)
+		i--;
+	return i;
 }
 
 /* The CRD takes so many and no more. Ports 80 and 443 are among the lowest. */
@@ -249,29 +204,122 @@ static int object_cap_ports(struct plan_work *work, const struct row *row,
 	if (object->n_ports <= ISTIO_PORTS_MAX)
 		return 0;
 	over = object->n_ports - ISTIO_PORTS_MAX;
-	object->n_ports = ISTIO_PORTS_MAX;
+	while (object->n_ports > ISTIO_PORTS_MAX) {
+		size_t i = object_last_new(object);
+
+		object->n_ports--;
+		memmove(&object->ports[i], &object->ports[i + 1],
+			(object->n_ports - i) * sizeof(*object->ports));
+	}
 	text = istio_note_begin(work, row);
 	istio_text_count(&text, over, "port");
 	text_puts(&text, " left out: a ServiceEntry takes 256; the highest ones are missing");
 	return istio_note_add(&work->plan, &text);
 }
 
-int istio_object_make(struct plan_work *work, const struct row *rows, size_t n,
-		      struct istio_object *object)
+/* Routes */
+
+static bool object_has_http(const struct istio_object *object)
 {
+	for (size_t i = 0; i < object->n_ports; i++)
+		if (!object->ports[i].tls)
+			return true;
+	return false;
+}
+
+static char *make_timeout(uint64_t ms)
+{
+	bool seconds = ms % 1000 == 0;
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRIu64 "%s", seconds ? ms / 1000 : ms,
+		 seconds ? "s" : "ms");
+	return strdup(text);
+}
+
+/* Options win over what is there. */
+static int object_fill_route(const struct plan_work *work, const struct registry_object *route,
+			     struct istio_object *object)
+{
+	const struct istio_options *options = work->options;
+	const char *timeout = NULL;
+
+	object->route.retries = OPT_OFF;
+	if (route)
+		istio_tree_route(route, &timeout, &object->route.retries);
+	if (options->retries != OPT_OFF)
+		object->route.retries = options->retries;
+	if (options->timeout_ms)
+		object->route.timeout = make_timeout(options->timeout_ms);
+	else if (timeout)
+		object->route.timeout = strdup(timeout);
+	object->routed = true;
+	object->replaces[ISTIO_VIRTUAL_SERVICE] = route;
+	return (options->timeout_ms || timeout) && !object->route.timeout ? -ENOMEM : 0;
+}
+
+/* A route of ours that is there goes with the ports: requests to one that it has not got would get a 404. */
+static int object_route(struct plan_work *work, const struct group *group,
+			const struct cluster *cluster, struct istio_object *object)
+{
+	const struct istio_options *options = work->options;
+	const struct registry_object *route = cluster->ours[ISTIO_VIRTUAL_SERVICE];
+	bool asked = options->timeout_ms || options->retries != OPT_OFF;
+
+	if (!asked && !route)
+		return 0;
+	if (!object_has_http(object))
+		return asked ? istio_note_object(
+				       work, group->rows,
+				       "no VirtualService: what passes through as TLS has "
+				       "no requests to time or repeat")
+			     : 0;
+	if (cluster->route)
+		return istio_note_cluster(work, group->rows, "no VirtualService: ", cluster->route,
+					  " has the host already; set timeout and retries there");
+	return object_fill_route(work, route, object);
+}
+
+/* All of it */
+
+static enum istio_resolution object_resolution(const struct plan_work *work,
+					       const struct registry_object *entry,
+					       const char *host)
+{
+	bool dynamic = work->options->dynamic_dns;
+
+	if (*host != '*')
+		return ISTIO_DNS;
+	/* Who does not fold now has nothing to say of what is folded. */
+	if (work->options->wildcard == OPT_OFF && entry)
+		dynamic = istio_tree_is_dynamic(entry);
+	return dynamic ? ISTIO_DYNAMIC_DNS : ISTIO_NONE;
+}
+
+int istio_object_make(struct plan_work *work, const struct group *group,
+		      const struct cluster *cluster, struct istio_object *object)
+{
+	const struct registry_object *entry = cluster->ours[ISTIO_SERVICE_ENTRY];
+	const char *host = istio_row_host(group->rows);
 	char name[NAME_BUF];
 	int r;
 
-	object_make_name(rows->host, name);
+	istio_object_name(host, name);
 	object->name = strdup(name);
-	object->ns = strdup(rows->ns);
-	object->host = strdup(rows->host);
+	object->ns = strdup(group->rows->ns);
+	object->host = strdup(host);
 	if (!object->name || !object->ns || !object->host)
 		return -ENOMEM;
-	r = object_evidence(work, rows, n, &object->evidence);
+	object->resolution = object_resolution(work, entry, host);
+	object->replaces[ISTIO_SERVICE_ENTRY] = entry;
+	/* Who asks for less does not take it away from those who have more. */
+	object->exported = work->options->mesh_scope || (entry && istio_tree_is_exported(entry));
+	r = object_evidence(work, group->rows, group->n_selected, &object->evidence);
 	if (!r)
-		r = object_ports(work, rows, n, object);
+		r = object_ports(work, group, entry, object);
 	if (!r)
-		r = object_originate(work, rows, n, object);
-	return r ? r : object_cap_ports(work, rows, object);
+		r = istio_object_originate(work, group, cluster, object);
+	if (!r)
+		r = object_cap_ports(work, group->rows, object);
+	return r ? r : object_route(work, group, cluster, object);
 }

@@ -2,8 +2,8 @@
 /*
  * Rows of a plan, see istio_work.h: what each destination is good for, and the notes about the others.
  *
- * Owns: which destination may be registered and why not, the form of a note. Must not know: ports, TLS
- * origination, names of objects (istio_object.c); what a legal host name is (name.c).
+ * Owns: which destination may be registered and why not. Must not know: ports, TLS origination, names of objects
+ * (istio_object.c); what a legal host name is (name.c).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -12,11 +12,6 @@
 #include "istio_work.h"
 #include "name.h"
 #include "util.h"
-
-/* Ports named in a note; the rest is a number. */
-#define NOTE_PORTS_MAX 20
-/* Bytes of any name from outside that are looked at, before escaping; legal ones have at most 253. */
-#define OUTSIDE_MAX 255
 
 static const char *const verdict_reasons[] = {
 	[VERDICT_TLS] = "",
@@ -42,101 +37,80 @@ static const char *const verdict_reasons[] = {
 };
 _Static_assert(ARRAY_SIZE(verdict_reasons) == VERDICT_MAX, "a reason for every verdict");
 
-void *istio_array_grow(void *items, size_t n, size_t item_size)
-{
-	if (n & (n - 1))
-		return items;
-	return realloc(items, MAX(2 * n, 1u) * item_size);
-}
-
-void istio_text_outside(struct text *text, const char *s)
-{
-	char cut[OUTSIDE_MAX + 1];
-
-	snprintf(cut, sizeof(cut), "%s", s);
-	text_add_printable(text, cut);
-}
-
-/* Notes */
-
-int istio_note_add(struct istio_plan *plan, struct text *text)
-{
-	_cleanup_free_ char *line = NULL;
-	char **grown;
-	size_t size;
-	int r = text_take(text, &line, &size);
-
-	text_done(text);
-	if (r)
-		return r;
-	grown = istio_array_grow(plan->notes, plan->n_notes, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	plan->notes = grown;
-	plan->notes[plan->n_notes++] = TAKE_PTR(line);
-	return 0;
-}
-
-void istio_text_count(struct text *text, uint64_t n, const char *noun)
-{
-	text_add_u64(text, n);
-	text_add_char(text, ' ');
-	text_puts(text, noun);
-	text_puts(text, n == 1 ? "" : "s");
-}
-
-int istio_note_count(struct istio_plan *plan, uint64_t n, const char *rest)
-{
-	struct text text = TEXT_INIT(NOTE_MAX);
-
-	if (!n)
-		return 0;
-	istio_text_count(&text, n, "destination");
-	text_add_char(&text, ' ');
-	text_puts(&text, rest);
-	return istio_note_add(plan, &text);
-}
-
-int istio_note_general(struct istio_plan *plan, const char *line)
-{
-	struct text text = TEXT_INIT(NOTE_MAX);
-
-	text_puts(&text, line);
-	return istio_note_add(plan, &text);
-}
-
-struct text istio_note_begin(const struct plan_work *work, const struct row *row)
-{
-	struct text text = TEXT_INIT(NOTE_MAX);
-
-	text_puts(&text, row->host);
-	if (!work->options->mesh_scope && *row->ns) {
-		text_puts(&text, " in namespace ");
-		text_puts(&text, row->ns);
-	}
-	text_puts(&text, ": ");
-	return text;
-}
-
-int istio_note_object(struct plan_work *work, const struct row *row, const char *rest)
-{
-	struct text text = istio_note_begin(work, row);
-
-	text_puts(&text, rest);
-	return istio_note_add(&work->plan, &text);
-}
-
-/* Rows */
-
 /* Rows */
 
 void istio_rows_free(struct plan_work *work)
 {
-	for (size_t i = 0; i < work->n_rows; i++)
+	for (size_t i = 0; i < work->n_rows; i++) {
 		free(work->rows[i].host);
+		free(work->rows[i].wildcard);
+	}
 	free(work->rows);
 	work->rows = NULL;
 	work->n_rows = 0;
+}
+
+const char *istio_row_host(const struct row *row)
+{
+	return row->wildcard ? row->wildcard : row->host;
+}
+
+bool istio_row_registered(const struct row *row)
+{
+	return row->state == REGISTRY_REGISTERED || row->state == REGISTRY_ORIGINATED;
+}
+
+bool istio_row_covered(const struct row *row)
+{
+	return istio_row_registered(row) && !row->stray;
+}
+
+bool istio_row_is_plain_80(const struct row *row)
+{
+	return row->verdict == VERDICT_HTTP && row->d->port == 80 && !row->d->tls_origination &&
+	       row->state != REGISTRY_ORIGINATED;
+}
+
+bool istio_group_covered(const struct group *group)
+{
+	for (size_t i = 0; i < group->n_selected; i++)
+		if (!istio_row_covered(&group->rows[i]))
+			return false;
+	return true;
+}
+
+bool istio_group_uncovered(const struct group *group)
+{
+	for (size_t i = 0; i < group->n_selected; i++)
+		if (istio_row_covered(&group->rows[i]))
+			return false;
+	return true;
+}
+
+/* Labels that the injector or the workload's owner gave the pod, as far as a list has them. */
+struct registry_query istio_row_query(const struct row *row,
+				      struct registry_label labels[ROW_LABELS_MAX])
+{
+	const struct source *source = &row->d->source;
+	const struct registry_label known[] = {
+		{"app", source->app},
+		{"service.istio.io/canonical-name", source->canonical_service},
+		{"service.istio.io/canonical-revision", source->canonical_revision},
+		{"version", source->version},
+	};
+	size_t n = 0;
+
+	_Static_assert(ARRAY_SIZE(known) == ROW_LABELS_MAX, "room for all");
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (*known[i].value)
+			labels[n++] = known[i];
+	return (struct registry_query){.ns = source->ns,
+				       .labels = labels,
+				       .n_labels = n,
+				       .host = row->host,
+				       .name_source = row->d->name_source,
+				       .port = row->d->port,
+				       .protocol = row->d->protocol};
 }
 
 static int row_host(const char *host, char **ret)
@@ -195,64 +169,92 @@ static enum verdict row_judge(const struct plan_work *work, const struct row *ro
 	return row_judge_protocol(row->d);
 }
 
-int istio_rows_fill(struct plan_work *work, const struct destination_list *list)
+/* Whether rows without a namespace belong to "default", where kubectl puts objects that have none. */
+static bool has_default(const struct plan_work *work)
+{
+	for (size_t i = 0; work->store && i < work->list->n; i++)
+		if (strcmp(work->list->items[i].source.ns, "default") == 0)
+			return true;
+	return false;
+}
+
+static bool is_internal(const struct plan_work *work, const struct destination *d)
+{
+	return d->internal ||
+	       (work->store && registry_is_internal(work->store, d->source.ns, d->host,
+						    d->n_addresses ? d->addresses[0].ip : NULL));
+}
+
+/* What belongs to the selection beside the registry's state, which the row may not know yet. */
+static bool is_selected(const struct plan_work *work, const struct destination *d)
+{
+	struct selection selection = work->options->selection;
+
+	selection.scope = SCOPE_ALL;
+	selection.visibility = VISIBILITY_MAX;
+	selection.registry = REGISTRY_MAX;
+	return selection_matches(&selection, d);
+}
+
+static int row_fill(struct plan_work *work, const struct destination *d, bool to_default)
 {
 	const struct istio_options *options = work->options;
-	int r;
+	enum registry wanted = options->selection.registry;
+	struct row *row = &work->rows[work->n_rows];
+	int r = row_host(d->host, &row->host);
 
-	work->rows = calloc(MAX(list->n, 1u), sizeof(*work->rows));
-	if (!work->rows)
-		return -ENOMEM;
-	for (size_t i = 0; i < list->n; i++) {
-		const struct destination *d = &list->items[i];
-		struct row *row = &work->rows[work->n_rows];
-
-		if (d->internal) {
-			work->n_internal++;
-			continue;
-		}
-		r = row_host(d->host, &row->host);
-		if (r)
-			return r;
-		row->d = d;
-		row->ns = options->mesh_scope ? options->root_namespace : d->source.ns;
-		row->verdict = row_judge(work, row);
-		work->n_rows++;
+	if (r)
+		return r;
+	work->n_rows++;
+	row->d = d;
+	row->ns = options->mesh_scope ? options->root_namespace : d->source.ns;
+	if (to_default && !*row->ns)
+		row->ns = "default";
+	row->verdict = row_judge(work, row);
+	istio_cluster_judge(work, row);
+	row->selected = is_selected(work, d) && (wanted == REGISTRY_MAX || wanted == row->state);
+	/* Somebody registered by hand what this tool would not have: nothing to complain of. */
+	if (row->selected && row->verdict >= VERDICT_LEFT_OUT && options->only_unregistered &&
+	    istio_row_registered(row)) {
+		row->selected = false;
+		work->n_registered++;
 	}
 	return 0;
 }
 
+int istio_rows_fill(struct plan_work *work)
+{
+	const struct destination_list *list = work->list;
+	bool to_default = has_default(work);
+	int r = 0;
+
+	work->rows = calloc(MAX(list->n, 1u), sizeof(*work->rows));
+	if (!work->rows)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->n && !r; i++) {
+		const struct destination *d = &list->items[i];
+
+		if (is_internal(work, d))
+			work->n_internal += is_selected(work, d);
+		else
+			r = row_fill(work, d, to_default);
+	}
+	return r;
+}
+
 /* What is left out */
 
+/* Selected ones in front. */
 static int compare_by_host(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
-	int r = strcmp(x->host, y->host);
+	int r = (int)y->selected - (int)x->selected;
 
+	if (!r)
+		r = strcmp(x->host, y->host);
 	if (!r)
 		r = (int)x->verdict - (int)y->verdict;
 	return r ? r : (int)x->d->port - (int)y->d->port;
-}
-
-/* " on port 80" or " on ports 80, 81 and 7 more". rows: ascending by port. */
-static void text_add_ports(struct text *text, const struct row *rows, size_t n)
-{
-	size_t distinct = 0;
-
-	for (size_t i = 0; i < n; i++)
-		distinct += i == 0 || rows[i].d->port != rows[i - 1].d->port;
-	text_puts(text, distinct == 1 ? " on port " : " on ports ");
-	for (size_t i = 0, shown = 0; i < n && shown < NOTE_PORTS_MAX; i++) {
-		if (i && rows[i].d->port == rows[i - 1].d->port)
-			continue;
-		text_puts(text, shown++ ? ", " : "");
-		text_add_u64(text, rows[i].d->port);
-	}
-	if (distinct > NOTE_PORTS_MAX) {
-		text_puts(text, " and ");
-		text_add_u64(text, distinct - NOTE_PORTS_MAX);
-		text_puts(text, " more");
-	}
 }
 
 static const char *host_fault(const char *host)
@@ -278,7 +280,7 @@ static int note_left_out(struct plan_work *work, const struct row *rows, size_t 
 		return istio_note_add(&work->plan, &text);
 	}
 	if (rows->verdict != VERDICT_NAMESPACE)
-		text_add_ports(&text, rows, n);
+		istio_text_ports(&text, rows, n);
 	text_puts(&text, ": ");
 	text_puts(&text, verdict_reasons[rows->verdict]);
 	return istio_note_add(&work->plan, &text);
@@ -306,7 +308,7 @@ static size_t rows_news(const struct row *host_rows, struct row *tcp_rows, size_
 	return kept;
 }
 
-/* All rows of one host, sorted by verdict and port, the useful ones first. */
+/* All selected rows of one host, sorted by verdict and port, the useful ones first. */
 static int note_host(struct plan_work *work, struct row *rows, size_t n)
 {
 	size_t end, news;
@@ -328,13 +330,14 @@ static int note_host(struct plan_work *work, struct row *rows, size_t n)
 
 int istio_note_hosts(struct plan_work *work)
 {
-	size_t end;
+	size_t n = 0, end;
 	int r = 0;
 
 	qsort(work->rows, work->n_rows, sizeof(*work->rows), compare_by_host);
-	for (size_t i = 0; i < work->n_rows && !r; i = end) {
-		for (end = i + 1;
-		     end < work->n_rows && !strcmp(work->rows[end].host, work->rows[i].host);)
+	while (n < work->n_rows && work->rows[n].selected)
+		n++;
+	for (size_t i = 0; i < n && !r; i = end) {
+		for (end = i + 1; end < n && !strcmp(work->rows[end].host, work->rows[i].host);)
 			end++;
 		r = note_host(work, work->rows + i, end - i);
 	}

@@ -120,7 +120,7 @@ static int opt_store(struct opt_parse *p, const struct opt *opt, enum opt_level 
 		     union opt_value value)
 {
 	struct opt_state *state = opt_slot(p, opt);
-	void *target = p->target + opt->offset;
+	struct opt_list *list = (struct opt_list *)(p->target + opt->offset);
 	enum opt_level before = state->level;
 
 	if (level < before)
@@ -131,30 +131,13 @@ static int opt_store(struct opt_parse *p, const struct opt *opt, enum opt_level 
 			return -ENOMEM;
 	}
 	state->level = level;
-	switch (opt->type) {
-	case OPT_STRING:
-		*(const char **)target = value.string;
-		return 0;
-	case OPT_LIST:
-		if (level > before)
-			((struct opt_list *)target)->n = 0;
-		return opt_append(target, value.string);
-	case OPT_UINT:
-		*(uint32_t *)target = value.number;
-		return 0;
-	case OPT_DURATION:
-	case OPT_OPTIONAL_DURATION:
-		*(uint64_t *)target = value.ms;
-		return 0;
-	case OPT_CHOICE:
-		*(int *)target = value.choice;
-		return 0;
-	case OPT_FLAG:
-	case OPT_FLAG_OFF:
-		*(bool *)target = value.flag == (opt->type == OPT_FLAG);
+	if (opt->type != OPT_LIST) {
+		opt_put_value(opt, p->target, value);
 		return 0;
 	}
-	return -EINVAL;
+	if (level > before)
+		list->n = 0;
+	return opt_append(list, value.string);
 }
 
 static const struct opt *opt_find(const struct command *command, const char *name)

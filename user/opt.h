@@ -23,12 +23,16 @@ enum opt_type {
 	OPT_STRING, /* const char *; the table's default may be NULL */
 	OPT_LIST, /* struct opt_list; repeatable; in a file: a sequence or one scalar; in the environment: comma separated */
 	OPT_UINT, /* uint32_t, min..max */
-	OPT_DURATION, /* uint64_t milliseconds; written 500ms, 10s, 5m, 24h, 7d */
+	OPT_UINT_OFF, /* the same, or the word off: OPT_OFF */
+	OPT_DURATION, /* uint64_t milliseconds, at least min; written 500ms, 10s, 5m, 24h, 7d */
 	OPT_CHOICE, /* int: index into choices; with the default OPT_ANY their number (the enum's _MAX) */
 	OPT_FLAG, /* bool; no value on the command line; true/false elsewhere */
 	OPT_OPTIONAL_DURATION, /* like OPT_DURATION, value optional on the command line (--watch[=2s]); 0 is "not given" */
 	OPT_FLAG_OFF, /* like OPT_FLAG but turns its bool off: a second name that shares another flag's target */
 };
+
+/* Value of an OPT_UINT_OFF that is off. */
+#define OPT_OFF UINT32_MAX
 
 /* Default of an OPT_CHOICE that means: none chosen, no filter. */
 #define OPT_ANY ""
@@ -46,7 +50,7 @@ struct opt {
 	const char *arg;   /* "DIR", "ADDR:PORT"; NULL for flags */
 	const char *help;  /* one phrase, lower case, no full stop */
 	const char *def;   /* default in text form, parsed like a value; NULL: zero/NULL/off */
-	uint32_t min, max; /* OPT_UINT; max 0: no limit but the type's */
+	uint32_t min, max; /* OPT_UINT, OPT_UINT_OFF; max 0: no limit but the type's */
 	const char *const *choices; /* OPT_CHOICE, NULL-terminated */
 	const char *optional_def;   /* OPT_OPTIONAL_DURATION: value when given without one */
 };

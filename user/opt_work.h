@@ -19,6 +19,15 @@ union opt_value {
 /* -EINVAL if text is no value of this option. A string is not copied. */
 int opt_parse_value(const struct opt *opt, const char *text, union opt_value *ret);
 
+/* Into the option's target, which is in the options struct `target`. Not for OPT_LIST. */
+void opt_put_value(const struct opt *opt, void *target, union opt_value value);
+
+/*
+ * The value in the options struct `target` as text that opt_parse_value() takes: in buf, or a string of the target's
+ * own. NULL if it is the default, or there is no text for it. Not for OPT_LIST.
+ */
+const char *opt_format_value(const struct opt *opt, const void *target, char *buf, size_t size);
+
 /* What a value of this option must be, for "'text' is not ...". */
 void opt_describe(const struct opt *opt, char *buf, size_t size);
 

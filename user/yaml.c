@@ -2,7 +2,7 @@
 /*
  * YAML out and in, see yaml.h.
  *
- * Owns: libyaml, the shape of the two Istio documents. Must not know: why an object is in the plan.
+ * Owns: libyaml, what a tree looks like as text. Must not know: what the documents mean.
  *
  * libyaml prints NO, on, 1e3 or 010 as they are, and the next reader takes them for booleans and numbers.
  * So every value that is a string is double-quoted here, whatever it looks like.
@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -20,10 +22,8 @@
 /* A config file larger than this is a mistake. */
 #define CONFIG_MAX (1u << 20)
 
-/* All documents of a full table (65,536 hosts, a pair each) take about 100 MB. */
-#define OUTPUT_MAX (512u << 20)
-/* ISTIO_WORKLOADS_MAX names of hostile length; Kubernetes takes 256 KiB of annotations an object. */
-#define WORKLOADS_MAX (128u << 10)
+/* One document; etcd takes 1.5 MB. */
+#define OUTPUT_MAX (16u << 20)
 
 struct yaml_out {
 	yaml_emitter_t emitter;
@@ -64,24 +64,6 @@ static void yaml_emit_scalar(struct yaml_out *out, const char *text, yaml_scalar
 	yaml_emit(out, made, &event);
 }
 
-static void yaml_key(struct yaml_out *out, const char *key)
-{
-	yaml_emit_scalar(out, key, YAML_PLAIN_SCALAR_STYLE);
-}
-
-static void yaml_string(struct yaml_out *out, const char *value)
-{
-	yaml_emit_scalar(out, value, YAML_DOUBLE_QUOTED_SCALAR_STYLE);
-}
-
-static void yaml_number(struct yaml_out *out, unsigned int value)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%u", value);
-	yaml_emit_scalar(out, text, YAML_PLAIN_SCALAR_STYLE);
-}
-
 static void yaml_map(struct yaml_out *out)
 {
 	yaml_event_t event;
@@ -116,197 +98,50 @@ static void yaml_seq_end(struct yaml_out *out)
 	yaml_emit(out, yaml_sequence_end_event_initialize(&event), &event);
 }
 
-static void yaml_pair(struct yaml_out *out, const char *key, const char *value)
+/* Trees */
+
+/* 2^53: up to here a double is the integer it looks like. */
+#define EXACT_MAX 9007199254740992.0
+
+static void yaml_number(struct yaml_out *out, double value)
 {
-	yaml_key(out, key);
-	yaml_string(out, value);
+	bool exact = value >= -EXACT_MAX && value <= EXACT_MAX && (double)(int64_t)value == value;
+	char text[40];
+
+	snprintf(text, sizeof(text), exact ? "%.0f" : "%.17g", value);
+	yaml_emit_scalar(out, text, YAML_PLAIN_SCALAR_STYLE);
 }
 
-static void yaml_pair_number(struct yaml_out *out, const char *key, unsigned int value)
+static void yaml_scalar(struct yaml_out *out, const cJSON *value)
 {
-	yaml_key(out, key);
-	yaml_number(out, value);
-}
-
-/* key: [value] */
-static void yaml_pair_list(struct yaml_out *out, const char *key, const char *value)
-{
-	yaml_key(out, key);
-	yaml_seq(out);
-	yaml_string(out, value);
-	yaml_seq_end(out);
-}
-
-static void yaml_pair_map(struct yaml_out *out, const char *key)
-{
-	yaml_key(out, key);
-	yaml_map(out);
-}
-
-/* Annotations */
-
-static void yaml_pair_text(struct yaml_out *out, const char *key, struct text *text)
-{
-	_cleanup_free_ char *value = NULL;
-	size_t size;
-	int r = text_take(text, &value, &size);
-
-	if (!r)
-		yaml_pair(out, key, value);
-	else if (!out->error)
-		out->error = r;
-	text_done(text);
-}
-
-/* A time that is not known (0) gets no annotation. */
-static void yaml_time(struct yaml_out *out, const char *key, uint64_t ms)
-{
-	struct text text = TEXT_INIT(64);
-
-	if (!ms)
-		return;
-	text_add_time(&text, ms);
-	yaml_pair_text(out, key, &text);
-}
-
-static void yaml_count(struct yaml_out *out, const char *key, uint64_t value)
-{
-	struct text text = TEXT_INIT(64);
-
-	text_add_u64(&text, value);
-	yaml_pair_text(out, key, &text);
-}
-
-/* "a, b, c and 4 more" */
-static void yaml_workloads(struct yaml_out *out, const struct istio_evidence *evidence)
-{
-	size_t shown = MIN(evidence->n_workloads, (size_t)ISTIO_WORKLOADS_MAX);
-	struct text text = TEXT_INIT(WORKLOADS_MAX);
-
-	if (!shown)
-		return;
-	for (size_t i = 0; i < shown; i++) {
-		text_puts(&text, i ? ", " : "");
-		text_puts(&text, evidence->workloads[i]);
-	}
-	if (shown < evidence->n_workloads) {
-		text_puts(&text, " and ");
-		text_add_u64(&text, evidence->n_workloads - shown);
-		text_puts(&text, " more");
-	}
-	yaml_pair_text(out, "egress-agent/workloads", &text);
-}
-
-static void yaml_evidence(struct yaml_out *out, const struct istio_evidence *evidence)
-{
-	yaml_pair_map(out, "annotations");
-	yaml_workloads(out, evidence);
-	yaml_count(out, "egress-agent/connections", evidence->connections);
-	yaml_count(out, "egress-agent/requests", evidence->requests);
-	yaml_time(out, "egress-agent/first-seen", evidence->first_ms);
-	yaml_time(out, "egress-agent/last-seen", evidence->last_ms);
-	yaml_map_end(out);
-}
-
-/* Documents */
-
-static void yaml_metadata(struct yaml_out *out, const struct istio_object *object)
-{
-	yaml_pair_map(out, "metadata");
-	yaml_pair(out, "name", object->name);
-	if (*object->ns)
-		yaml_pair(out, "namespace", object->ns);
-	/* Constant: istiod merges the ports of two ServiceEntries only when their labels are equal. */
-	yaml_pair_map(out, "labels");
-	yaml_pair(out, "app.kubernetes.io/managed-by", "egress-agent");
-	yaml_map_end(out);
-	yaml_evidence(out, &object->evidence);
-	yaml_map_end(out);
-}
-
-static void yaml_port(struct yaml_out *out, const struct istio_port *port)
-{
-	const char *word = port->tls ? "tls" : "http";
-	char name[16];
-
-	if (port->number == (port->tls ? 443 : 80))
-		snprintf(name, sizeof(name), "%s", word);
+	if (cJSON_IsString(value))
+		yaml_emit_scalar(out, value->valuestring, YAML_DOUBLE_QUOTED_SCALAR_STYLE);
+	else if (cJSON_IsNumber(value))
+		yaml_number(out, value->valuedouble);
+	else if (cJSON_IsBool(value))
+		yaml_emit_scalar(out, cJSON_IsTrue(value) ? "true" : "false",
+				 YAML_PLAIN_SCALAR_STYLE);
 	else
-		snprintf(name, sizeof(name), "%s-%u", word, port->number);
-	yaml_map(out);
-	yaml_pair_number(out, "number", port->number);
-	yaml_pair(out, "name", name);
-	yaml_pair(out, "protocol", port->tls ? "TLS" : "HTTP");
-	if (port->target_port)
-		yaml_pair_number(out, "targetPort", port->target_port);
-	yaml_map_end(out);
+		yaml_emit_scalar(out, "null", YAML_PLAIN_SCALAR_STYLE);
 }
 
-/* The two specs must agree on exportTo: istioctl looks a rule's host up where both are visible. */
-static const char *yaml_export_to(const struct istio_options *options)
+/* As deep as whoever made the tree allowed, see YAML_TREE_DEPTH_MAX. NOLINTNEXTLINE(misc-no-recursion) */
+static void yaml_value(struct yaml_out *out, const cJSON *value)
 {
-	return options->mesh_scope ? "*" : ".";
-}
+	const cJSON *item;
+	bool map = cJSON_IsObject(value);
 
-static void yaml_service_entry(struct yaml_out *out, const struct istio_object *object,
-			       const struct istio_options *options)
-{
-	yaml_pair_list(out, "hosts", object->host);
-	yaml_pair_list(out, "exportTo", yaml_export_to(options));
-	yaml_pair(out, "location", "MESH_EXTERNAL");
-	yaml_key(out, "ports");
-	yaml_seq(out);
-	for (size_t i = 0; i < object->n_ports; i++)
-		yaml_port(out, &object->ports[i]);
-	yaml_seq_end(out);
-	yaml_pair(out, "resolution", "DNS");
-}
-
-/*
- * sni alone would turn the check of the certificate's name off, and no caCertificates is what istioctl warns
- * about: all four fields together mean the same in every Istio since 1.18.
- */
-static void yaml_destination_rule(struct yaml_out *out, const struct istio_object *object,
-				  const struct istio_options *options)
-{
-	yaml_pair(out, "host", object->host);
-	yaml_pair_list(out, "exportTo", yaml_export_to(options));
-	yaml_pair_map(out, "trafficPolicy");
-	yaml_key(out, "portLevelSettings");
-	yaml_seq(out);
-	yaml_map(out);
-	yaml_pair_map(out, "port");
-	yaml_pair_number(out, "number", 80);
-	yaml_map_end(out);
-	yaml_pair_map(out, "tls");
-	yaml_pair(out, "mode", "SIMPLE");
-	yaml_pair(out, "caCertificates", "system");
-	yaml_pair(out, "sni", object->host);
-	yaml_pair_list(out, "subjectAltNames", object->host);
-	yaml_map_end(out);
-	yaml_map_end(out);
-	yaml_seq_end(out);
-	yaml_map_end(out);
-}
-
-static void yaml_document(struct yaml_out *out, const struct istio_object *object,
-			  enum yaml_kind kind, const struct istio_options *options)
-{
-	bool rule = kind == YAML_DESTINATION_RULE;
-	yaml_event_t event;
-
-	/* Implicit start: libyaml writes the "---" between documents only. */
-	yaml_emit(out, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1), &event);
-	yaml_map(out);
-	yaml_pair(out, "apiVersion",
-		  options->v1beta1 ? "networking.istio.io/v1beta1" : "networking.istio.io/v1");
-	yaml_pair(out, "kind", rule ? "DestinationRule" : "ServiceEntry");
-	yaml_metadata(out, object);
-	yaml_pair_map(out, "spec");
-	(rule ? yaml_destination_rule : yaml_service_entry)(out, object, options);
-	yaml_map_end(out);
-	yaml_map_end(out);
-	yaml_emit(out, yaml_document_end_event_initialize(&event, 1), &event);
+	if (!map && !cJSON_IsArray(value)) {
+		yaml_scalar(out, value);
+		return;
+	}
+	(map ? yaml_map : yaml_seq)(out);
+	cJSON_ArrayForEach(item, value) {
+		if (map)
+			yaml_emit_scalar(out, item->string, YAML_PLAIN_SCALAR_STYLE);
+		yaml_value(out, item);
+	}
+	(map ? yaml_map_end : yaml_seq_end)(out);
 }
 
 static int yaml_open(struct yaml_out *out)
@@ -336,33 +171,18 @@ static int yaml_close(struct yaml_out *out, char **ret_text, size_t *ret_size)
 	return out->error;
 }
 
-int yaml_from_plan(const struct istio_plan *plan, const struct istio_options *options,
-		   char **ret_text, size_t *ret_size)
+int yaml_print(const cJSON *document, char **ret_text, size_t *ret_size)
 {
 	struct yaml_out out;
+	yaml_event_t event;
 	int r = yaml_open(&out);
 
 	if (r)
 		return r;
-	for (size_t i = 0; i < plan->n_objects && !out.error; i++) {
-		const struct istio_object *object = &plan->objects[i];
-
-		if (object->originate)
-			yaml_document(&out, object, YAML_DESTINATION_RULE, options);
-		yaml_document(&out, object, YAML_SERVICE_ENTRY, options);
-	}
-	return yaml_close(&out, ret_text, ret_size);
-}
-
-int yaml_from_object(const struct istio_object *object, enum yaml_kind kind,
-		     const struct istio_options *options, char **ret_text, size_t *ret_size)
-{
-	struct yaml_out out;
-	int r = yaml_open(&out);
-
-	if (r)
-		return r;
-	yaml_document(&out, object, kind, options);
+	/* Implicit start and end: no "---" and no "..." */
+	yaml_emit(&out, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1), &event);
+	yaml_value(&out, document);
+	yaml_emit(&out, yaml_document_end_event_initialize(&event, 1), &event);
 	return yaml_close(&out, ret_text, ret_size);
 }
 

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * YAML out (Istio objects) and in (the --config file). Owner of libyaml.
+ * YAML out (trees) and in (the --config file). Owner of libyaml, with yaml_tree.c.
+ *
+ * Must not know: what is in a document.
  */
 #ifndef USER_YAML_H /* YAML_H is libyaml's; for the same reason build with -iquote user, not -Iuser */
 #define USER_YAML_H
 
-#include "istio.h"
+#include <cjson/cJSON.h>
+#include <stddef.h>
 
-/* All documents of the plan, DestinationRule before the ServiceEntry that needs it. Owned by the caller. */
-int yaml_from_plan(const struct istio_plan *plan, const struct istio_options *options,
-		   char **ret_text, size_t *ret_size);
-
-enum yaml_kind { YAML_DESTINATION_RULE, YAML_SERVICE_ENTRY };
-/* One document, for --output-dir. */
-int yaml_from_object(const struct istio_object *object, enum yaml_kind kind,
-		     const struct istio_options *options, char **ret_text, size_t *ret_size);
+/*
+ * One document as text, keys in the order of the tree, strings always in double quotes. Owned by the caller.
+ * -ENOMEM, -EFBIG. The tree's strings must be UTF-8.
+ */
+int yaml_print(const cJSON *document, char **ret_text, size_t *ret_size);
 
 /*
  * Read a flat mapping `key: value` or `key: [a, b]` and call back for each value with its 1-based line.

@@ -14,15 +14,17 @@
 
 #include "alloc.h"
 #include "api.h"
+#include "config.h"
 #include "health.h"
 #include "util.h"
 
 /* ---- what is observed ---- */
 
 struct world {
-	const char *not_ready;
-	int error;       /* of the next observations */
-	bool registered; /* every host is, from the next observation on */
+	const char *not_ready, *not_synced;
+	int error;                             /* of the next observations */
+	bool registered;                       /* every host is, from the next observation on */
+	const struct registry_store *registry; /* NULL: not known */
 	uint64_t now_ms;
 	unsigned int observed;
 	struct health health;
@@ -34,9 +36,19 @@ static const char *world_not_ready(void *data)
 	return ((struct world *)data)->not_ready;
 }
 
+static const char *world_not_synced(void *data)
+{
+	return ((struct world *)data)->not_synced;
+}
+
 static uint64_t world_clock(void *data)
 {
 	return ((struct world *)data)->now_ms;
+}
+
+static const struct registry_store *world_registry(void *data)
+{
+	return ((struct world *)data)->registry;
 }
 
 static const struct agent_health *world_health(void *data)
@@ -67,6 +79,7 @@ static int add_row(struct destination_list *list, const char *ns, const char *wo
 				.opened = 3,
 				.closed = 3,
 				.sent = 100,
+				.tls_versions = protocol == PROTOCOL_TLS ? 1u << TLS_13 : 0,
 				.first_ms = 1700000000000,
 				.last_ms = 1700000001000};
 	int r = source_copy(&source, &d.source);
@@ -126,9 +139,11 @@ static int world_make(void **state)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	const struct api_observer observer = {.not_ready = world_not_ready,
+					      .not_synced = world_not_synced,
 					      .list = world_list,
 					      .health = world_health,
 					      .clock_ms = world_clock,
+					      .registry = world_registry,
 					      .data = w};
 
 	w->now_ms = 5000;
@@ -282,6 +297,17 @@ static void before_it_is_ready(void **state)
 	assert_int_equal(w->observed, 0);
 }
 
+/* What is only incomplete is answered, but for plans; whoever waits for all of it asks /readyz. */
+static void before_it_is_synced(void **state)
+{
+	struct world *w = *state;
+
+	w->not_synced = "no list yet";
+	assert_error(w, "/readyz", NULL, 503, "not ready: no list yet");
+	assert_error(w, "/api/v1/config", NULL, 503, "not ready: no list yet");
+	free(get(w, "/api/v1/destinations", NULL, 200, "application/json"));
+}
+
 /* The hosts of an answer, joined, in the order of the answer. */
 static void assert_hosts(struct world *w, const char *const *query, const char *want)
 {
@@ -423,8 +449,8 @@ static void config_page(void **state)
 	struct world *w = *state;
 	char *text = get_config(w, NULL, 3);
 
-	/* The IP address cannot be registered, and the text says that something is missing. */
-	assert_memory_equal(text, "# 1 note on destinations left out", 33);
+	/* The IP address cannot be registered, one is internal, and the text says that something is missing. */
+	assert_memory_equal(text, "# 2 notes on destinations left out", 34);
 	assert_null(strstr(text, "10.1.2.3"));
 	assert_null(strstr(text, "localhost"));
 	assert_null(strstr(text, "DestinationRule"));
@@ -472,6 +498,66 @@ static void config_of_what_is_registered(void **state)
 	free(get_config(w, QUERY("workload", "cart", "all", "true", "registry", "registered"), 1));
 }
 
+/* The same question, answered for a program. */
+static void config_as_json(void **state)
+{
+	_cleanup_free_ char *yaml = NULL, *json = NULL, *plain = NULL;
+	_cleanup_(config_done) struct config config = {0};
+	struct world *w = *state;
+	const char *why = NULL;
+	size_t size;
+
+	json = get(w, "/api/v1/config", QUERY("format", "json", "workload", "web"), 200,
+		   "application/json");
+	assert_int_equal(config_from_json(json, strlen(json), &config, &why), 0);
+	assert_int_equal(config.n_documents, 2);
+	assert_int_equal(config.n_notes, 2);
+	assert_string_equal(config.diff, "");
+	assert_false(config.differs || config.refused);
+	/* Without the comment on the notes, it is the same text. */
+	assert_int_equal(config_to_yaml(&config, &yaml, &size), 0);
+	plain = get_config(w, QUERY("format", "yaml", "workload", "web"), 2);
+	assert_string_equal(strchr(plain, '\n') + 1, yaml);
+}
+
+static void config_beside_a_cluster(void **state)
+{
+	_cleanup_(registry_freep) struct registry_store *store = NULL;
+	_cleanup_free_ char *diff = NULL, *json = NULL;
+	struct world *w = *state;
+	cJSON *entry = cJSON_Parse(
+		"{\"apiVersion\": \"networking.istio.io/v1\", \"kind\": \"ServiceEntry\", "
+		"\"metadata\": "
+		"{\"name\": \"x\", \"namespace\": \"bank\"}, \"spec\": {\"hosts\": "
+		"[\"httpbin.org\"], "
+		"\"ports\": [{\"number\": 443, \"name\": \"tls\", \"protocol\": \"TLS\"}, "
+		"{\"number\": "
+		"80, \"name\": \"http\", \"protocol\": \"HTTP\"}], \"resolution\": \"DNS\"}}");
+	const char *why = NULL;
+
+	assert_error(w, "/api/v1/config", QUERY("diff", "true"), 409,
+		     "diff: what is in the cluster is not known to this agent; start it with "
+		     "--registry");
+	assert_int_equal(registry_new(&REGISTRY_OPTIONS_DEFAULT, &store), 0);
+	assert_int_equal(registry_put(store, entry, &why), 0);
+	cJSON_Delete(entry);
+	w->registry = store;
+	free(get_config(w, NULL, 1));
+	diff = get(w, "/api/v1/config", QUERY("diff", "true"), 200, "text/plain; charset=utf-8");
+	assert_memory_equal(diff, "--- /dev/null\n+++ generated/ServiceEntry/shop/api-example-com-",
+			    62);
+	json = get(w, "/api/v1/config", QUERY("diff", "true", "format", "json"), 200,
+		   "application/json");
+	assert_non_null(strstr(json, "\"differs\": true"));
+	assert_error(w, "/api/v1/config", QUERY("lockdown", "true"), 409,
+		     "refused: not everything is registered, or a Sidecar is in the way; run "
+		     "egress-agent generate to see what");
+	free(TAKE_PTR(json));
+	json = get(w, "/api/v1/config", QUERY("lockdown", "true", "format", "json"), 200,
+		   "application/json");
+	assert_non_null(strstr(json, "\"refused\": true"));
+}
+
 static void config_wrong(void **state)
 {
 	static const char *const wrong[][2] = {
@@ -493,6 +579,12 @@ static void config_wrong(void **state)
 		{"all", ""},
 		{"only-unregistered", "1"},
 		{"registry", "somewhere"},
+		{"format", "xml"},
+		{"wildcard", "0"},
+		{"timeout", "soon"},
+		{"retries", "-1"},
+		{"mutual", "No Secret"},
+		{"lockdown", "perhaps"},
 	};
 	struct world *w = *state;
 	char message[128];
@@ -503,6 +595,9 @@ static void config_wrong(void **state)
 		assert_error(w, "/api/v1/config", QUERY(wrong[i][0], wrong[i][1]), 400, message);
 	}
 	assert_error(w, "/api/v1/config", QUERY("sort", "bytes"), 400, "unknown parameter 'sort'");
+	assert_error(w, "/api/v1/config", QUERY("from", "x"), 400, "unknown parameter 'from'");
+	assert_error(w, "/api/v1/config", QUERY("mutual", "cert"), 400,
+		     "--mutual: needs --visibility l7, which opens the TLS that it is about");
 	assert_error(w, "/api/v1/config", QUERY("all", "true", "all", "true"), 400,
 		     "parameter 'all' stands there twice");
 	assert_error(w, "/api/v1/config", QUERY("all", "true", "only-unregistered", "true"), 400,
@@ -545,6 +640,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(health_pages),
 		WORLD_TEST(before_it_is_ready),
+		WORLD_TEST(before_it_is_synced),
 		WORLD_TEST(destinations_select),
 		WORLD_TEST(destinations_wrong),
 		WORLD_TEST(metrics_page),
@@ -552,6 +648,8 @@ int main(void)
 		WORLD_TEST(failed_observation),
 		WORLD_TEST(config_page),
 		WORLD_TEST(config_of_what_is_registered),
+		WORLD_TEST(config_as_json),
+		WORLD_TEST(config_beside_a_cluster),
 		WORLD_TEST(config_wrong),
 		WORLD_TEST(without_memory),
 	};

@@ -17,14 +17,14 @@
 
 /* One destination in short; everything not named is as an ordinary row has it. */
 struct seen {
-	const char *ns, *workload, *host;
+	const char *ns, *workload, *host, *app;
 	uint16_t port;
 	enum protocol protocol;
 	enum name_source source; /* 0 (http): the protocol's own */
 	enum registry registry;
 	uint64_t opened, requests;
 	uint64_t first_ms, last_ms;
-	bool internal, ech, originated, never;
+	bool internal, ech, originated, never, unanswered;
 };
 
 static enum name_source own_source(const struct seen *seen)
@@ -44,7 +44,7 @@ static void add(struct destination_list *list, const struct seen *seen)
 		.workload_kind = (char *)"",
 		.canonical_service = (char *)"",
 		.canonical_revision = (char *)"",
-		.app = (char *)"",
+		.app = (char *)(seen->app ? seen->app : ""),
 		.version = (char *)"",
 	};
 	struct destination d = {
@@ -56,6 +56,10 @@ static void add(struct destination_list *list, const struct seen *seen)
 		.internal = seen->internal,
 		.ech = seen->ech,
 		.tls_origination = seen->originated,
+		.interception = INTERCEPTION_SIDECAR,
+		.tls_versions = seen->protocol == PROTOCOL_TLS && !seen->unanswered ? 1u << TLS_13
+										    : 0,
+		.tls_offered = seen->protocol == PROTOCOL_TLS ? 1u << TLS_13 : 0,
 		.opened = seen->never ? 0 : MAX(seen->opened, 1u),
 		.requests = seen->requests,
 		.first_ms = seen->first_ms,
@@ -77,7 +81,7 @@ static struct istio_plan plan_of(const struct seen *seen, size_t n,
 		add(&list, &seen[i]);
 	assert_int_equal(destination_list_normalize(&list), 0);
 	destination_list_judge(&list);
-	assert_int_equal(istio_plan_make(&list, options, &plan), 0);
+	assert_int_equal(istio_plan_make(&list, options, NULL, &plan), 0);
 	return plan;
 }
 
@@ -219,6 +223,329 @@ static void test_l4_warns_before_ending_origination(void **state)
 	assert_int_equal(notes(&plan, "done.example.com", "--visibility l7"), 1);
 }
 
+/* TLS that was asked for and never answered is no reason to send requests there. */
+static void test_l7_needs_an_answer(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com",
+		 .port = 443,
+		 .protocol = PROTOCOL_TLS,
+		 .unanswered = true},
+		{.host = "b.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+	};
+	_cleanup_(istio_plan_done) struct istio_plan plan = PLAN(rows, .visibility = VISIBILITY_L7);
+
+	(void)state;
+	assert_false(find(&plan, "shop", "a.example.com")->originate);
+	assert_true(find(&plan, "shop", "b.example.com")->originate);
+	assert_int_equal(notes(&plan, "a.example.com in namespace shop: no DestinationRule",
+			       "no answer to it"),
+			 1);
+}
+
+/* Who is not selected speaks plaintext to port 80, and would be sent over TLS: nobody asked for that. */
+static void test_l7_spares_bystanders(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "a.example.com", .workload = "pay", .port = 80, .protocol = PROTOCOL_HTTP},
+		{.host = "b.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com",
+		 .workload = "pay",
+		 .port = 80,
+		 .protocol = PROTOCOL_HTTP,
+		 .originated = true},
+		{.host = "c.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.ns = "bank", .host = "c.example.com", .port = 80, .protocol = PROTOCOL_HTTP},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0}, mesh = {0}, all = {0};
+
+	(void)state;
+	options.visibility = VISIBILITY_L7;
+	options.selection.workload = "cart";
+	options.selection.ns = "shop";
+	plan = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_false(find(&plan, "shop", "a.example.com")->originate);
+	assert_string_equal(ports(find(&plan, "shop", "a.example.com")), "443/tls");
+	assert_int_equal(notes(&plan, "a.example.com", "of shop/pay over TLS"), 1);
+	assert_true(find(&plan, "shop", "b.example.com")->originate);
+	/* Another namespace does not see the object, unless it is for all. */
+	assert_true(find(&plan, "shop", "c.example.com")->originate);
+	assert_null(find(&plan, "bank", "c.example.com"));
+	options.mesh_scope = true;
+	mesh = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_false(find(&mesh, "istio-system", "c.example.com")->originate);
+	assert_int_equal(notes(&mesh, "c.example.com", "of bank/cart over TLS"), 1);
+	/* Selected, it is what was asked for. */
+	options = ISTIO_OPTIONS_DEFAULT;
+	options.visibility = VISIBILITY_L7;
+	all = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_true(find(&all, "shop", "a.example.com")->originate);
+	assert_int_equal(notes(&all, "a.example.com", "were seen (shop/pay)"), 1);
+}
+
+static void test_mutual(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .app = "cart", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "a.example.com",
+		 .workload = "cart-v2",
+		 .app = "cart",
+		 .port = 80,
+		 .protocol = PROTOCOL_HTTP},
+		{.host = "b.example.com", .app = "cart", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com",
+		 .workload = "pay",
+		 .app = "pay",
+		 .port = 8443,
+		 .protocol = PROTOCOL_TLS},
+		{.host = "c.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "d.example.com",
+		 .app = "-no-label",
+		 .port = 443,
+		 .protocol = PROTOCOL_TLS},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0}, one = {0};
+	const struct istio_object *a;
+
+	(void)state;
+	options.visibility = VISIBILITY_L7;
+	options.credential = "client-cert";
+	plan = plan_of(rows, ARRAY_SIZE(rows), &options);
+	a = find(&plan, "shop", "a.example.com");
+	assert_true(a->originate);
+	assert_string_equal(a->mutual.credential, "client-cert");
+	assert_string_equal(a->mutual.key, "app");
+	assert_string_equal(a->mutual.value, "cart");
+	assert_int_equal(
+		notes(&plan, "the client certificate comes from the secret client-cert", ""), 1);
+	for (const char *host = "bcd"; *host; host++) {
+		char name[] = "?.example.com";
+
+		name[0] = *host;
+		assert_false(find(&plan, "shop", name)->originate);
+		assert_int_equal(notes(&plan, name, "no client certificate"), 1);
+	}
+	/* One of the two callers alone has a label; the other does not speak plaintext to port 80. */
+	options.selection.workload = "cart";
+	options.selection.host = "b.*";
+	one = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_true(find(&one, "shop", "b.example.com")->originate);
+}
+
+/* The rule is for some workloads, and the ServiceEntry's targetPort for all: plaintext would go to port 443. */
+static void test_mutual_spares_others(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .app = "cart", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "a.example.com",
+		 .workload = "pay",
+		 .app = "pay",
+		 .port = 80,
+		 .protocol = PROTOCOL_HTTP,
+		 .originated = true},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0};
+
+	(void)state;
+	options.visibility = VISIBILITY_L7;
+	options.credential = "client-cert";
+	options.selection.workload = "cart";
+	plan = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_false(plan.objects[0].originate);
+	assert_string_equal(ports(&plan.objects[0]), "443/tls");
+	assert_int_equal(notes(&plan, "a.example.com", "of shop/pay would be sent to port 443"), 1);
+}
+
+static void test_routes(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .port = 80, .protocol = PROTOCOL_HTTP},
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan none = {0}, plan = {0}, odd = {0};
+
+	(void)state;
+	none = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_false(none.objects[0].routed);
+	options.timeout_ms = 90000;
+	plan = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_true(find(&plan, "shop", "a.example.com")->routed);
+	assert_string_equal(find(&plan, "shop", "a.example.com")->route.timeout, "90s");
+	assert_int_equal(find(&plan, "shop", "a.example.com")->route.retries, OPT_OFF);
+	assert_false(find(&plan, "shop", "b.example.com")->routed);
+	assert_int_equal(notes(&plan, "b.example.com", "no VirtualService"), 1);
+	options.timeout_ms = 1001;
+	options.retries = 0;
+	odd = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_string_equal(find(&odd, "shop", "a.example.com")->route.timeout, "1001ms");
+	assert_int_equal(find(&odd, "shop", "a.example.com")->route.retries, 0);
+}
+
+static void test_wildcards(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com", .port = 80, .protocol = PROTOCOL_HTTP},
+		{.host = "x.y.example.com", .port = 8443, .protocol = PROTOCOL_TLS},
+		{.host = "example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "a.example.co.uk", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.other.co.uk", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "c.another.co.uk", .port = 443, .protocol = PROTOCOL_TLS},
+		{.ns = "bank", .host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan off = {0}, three = {0}, dynamic = {0},
+						     l7 = {0};
+	const struct istio_object *wild;
+
+	(void)state;
+	off = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_int_equal(off.n_objects, 8);
+	options.wildcard = 3;
+	three = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_int_equal(three.n_objects, 6);
+	wild = find(&three, "shop", "*.example.com");
+	assert_string_equal(ports(wild), "80 443/tls 8443/tls");
+	assert_int_equal(wild->resolution, ISTIO_NONE);
+	assert_int_equal(strncmp(wild->name, "wildcard-example-com-", 21), 0);
+	/* A wildcard does not cover the domain itself, and one namespace does not fold for another. */
+	assert_int_equal(find(&three, "shop", "example.com")->resolution, ISTIO_DNS);
+	assert_non_null(find(&three, "bank", "a.example.com"));
+	options.wildcard = 1;
+	options.dynamic_dns = true;
+	dynamic = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_non_null(find(&dynamic, "bank", "*.example.com"));
+	assert_non_null(find(&dynamic, "shop", "*.other.co.uk"));
+	assert_null(find(&dynamic, "shop", "*.co.uk"));
+	assert_int_equal(find(&dynamic, "shop", "*.example.com")->resolution, ISTIO_DYNAMIC_DNS);
+	options.visibility = VISIBILITY_L7;
+	l7 = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_false(find(&l7, "shop", "*.example.com")->originate);
+	assert_int_equal(
+		notes(&l7, "*.example.com in namespace shop: no DestinationRule", "one name"), 1);
+	assert_true(find(&l7, "shop", "example.com")->originate);
+}
+
+/* Without a registry a registered host is somebody's, who may have named it alone: it does not fold. */
+static void test_wildcards_of_what_is_registered(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com",
+		 .port = 443,
+		 .protocol = PROTOCOL_TLS,
+		 .registry = REGISTRY_REGISTERED},
+	};
+	_cleanup_(istio_plan_done) struct istio_plan plan = PLAN(rows, .wildcard = 2);
+
+	(void)state;
+	assert_int_equal(plan.n_objects, 1);
+	assert_string_equal(plan.objects[0].host, "a.example.com");
+}
+
+static void test_lockdown(void **state)
+{
+	static const struct seen good[] = {
+		{.host = "a.example.com",
+		 .port = 443,
+		 .protocol = PROTOCOL_TLS,
+		 .registry = REGISTRY_REGISTERED},
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TCP},
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_QUIC},
+		{.ns = "", .host = "b.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.ns = "bank",
+		 .host = "b.example.com",
+		 .port = 80,
+		 .protocol = PROTOCOL_HTTP,
+		 .registry = REGISTRY_ORIGINATED},
+	};
+	static const struct seen bad[] = {
+		{.ns = "bank",
+		 .host = "b.example.com",
+		 .port = 80,
+		 .protocol = PROTOCOL_HTTP,
+		 .registry = REGISTRY_ORIGINATED},
+		{.host = "192.0.2.1", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "~invalid", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "db.example.com",
+		 .port = 5432,
+		 .protocol = PROTOCOL_TCP,
+		 .registry = REGISTRY_BLOCKED},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0}, refused = {0}, bank = {0};
+
+	(void)state;
+	options.lockdown = true;
+	plan = plan_of(good, ARRAY_SIZE(good), &options);
+	assert_false(plan.refused);
+	assert_int_equal(plan.n_objects, 2);
+	assert_string_equal(plan.objects[0].ns, "bank");
+	assert_string_equal(plan.objects[1].ns, "shop");
+	assert_true(istio_object_has(&plan.objects[0], ISTIO_SIDECAR));
+	assert_int_equal(notes(&plan, "1 destination over UDP or QUIC", ""), 1);
+	assert_int_equal(notes(&plan, "1 destination left out: called from outside", ""), 1);
+	refused = plan_of(bad, ARRAY_SIZE(bad), &options);
+	assert_true(refused.refused);
+	assert_int_equal(refused.n_objects, 0);
+	assert_int_equal(notes(&refused, "not registered: namespace shop, workload cart: ", ""), 3);
+	assert_int_equal(
+		notes(&refused, "not registered: ", "db.example.com on port 5432 (tcp, blocked)"),
+		1);
+	options.selection.ns = "bank";
+	bank = plan_of(bad, ARRAY_SIZE(bad), &options);
+	assert_false(bank.refused);
+	assert_int_equal(bank.n_objects, 1);
+	/* A Sidecar in the root namespace would be everybody's. */
+	options.root_namespace = "bank";
+	istio_plan_done(&bank);
+	bank = plan_of(bad, ARRAY_SIZE(bad), &options);
+	assert_true(bank.refused);
+	assert_int_equal(notes(&bank, "namespace bank", "root namespace"), 1);
+}
+
+/* Destinations that had no room may be anybody's. */
+static void test_lockdown_needs_the_whole(void **state)
+{
+	struct destination_list list = {.destinations_dropped = 1};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0};
+
+	(void)state;
+	options.lockdown = true;
+	assert_int_equal(istio_plan_make(&list, &options, NULL, &plan), 0);
+	assert_true(plan.refused);
+	assert_int_equal(notes(&plan, "1 destination may be missing", ""), 1);
+}
+
+static void test_selection(void **state)
+{
+	static const struct seen rows[] = {
+		{.host = "a.example.com", .port = 443, .protocol = PROTOCOL_TLS},
+		{.host = "b.example.com",
+		 .port = 443,
+		 .protocol = PROTOCOL_TLS,
+		 .registry = REGISTRY_PASSTHROUGH},
+		{.host = "192.0.2.1", .port = 443, .protocol = PROTOCOL_TLS},
+	};
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(istio_plan_done) struct istio_plan plan = {0};
+
+	(void)state;
+	options.selection.registry = REGISTRY_PASSTHROUGH;
+	plan = plan_of(rows, ARRAY_SIZE(rows), &options);
+	assert_int_equal(plan.n_objects, 1);
+	assert_string_equal(plan.objects[0].host, "b.example.com");
+	/* Nothing is said of what nobody asked for. */
+	assert_int_equal(plan.n_notes, 0);
+}
+
 static void test_left_out_with_reason(void **state)
 {
 	static const struct {
@@ -228,7 +555,7 @@ static void test_left_out_with_reason(void **state)
 		{{.host = "192.0.2.1", .port = 443, .protocol = PROTOCOL_TLS}, "IP address"},
 		{{.host = "2001:db8::1", .port = 443, .protocol = PROTOCOL_TLS}, "IP address"},
 		{{.host = "a_b.example.com", .port = 443, .protocol = PROTOCOL_TLS}, "underscore"},
-		{{.host = "single", .port = 443, .protocol = PROTOCOL_TLS}, "single label"},
+		{{.host = "single", .port = 443, .protocol = PROTOCOL_TLS}, "is a short name"},
 		{{.host = "a.b.svc", .port = 80, .protocol = PROTOCOL_HTTP}, "inside the cluster"},
 		{{.host = MODEL_HOST_OTHER, .port = 443, .protocol = PROTOCOL_TLS}, "limit"},
 		{{.host = MODEL_HOST_INVALID, .port = 443, .protocol = PROTOCOL_TLS}, "no host"},
@@ -520,7 +847,7 @@ static void test_ports_are_capped(void **state)
 		add(&list, &seen);
 	}
 	assert_int_equal(destination_list_normalize(&list), 0);
-	assert_int_equal(istio_plan_make(&list, &ISTIO_OPTIONS_DEFAULT, &plan), 0);
+	assert_int_equal(istio_plan_make(&list, &ISTIO_OPTIONS_DEFAULT, NULL, &plan), 0);
 	assert_int_equal(plan.objects[0].n_ports, ISTIO_PORTS_MAX);
 	assert_int_equal(plan.objects[0].ports[0].number, 200);
 	assert_int_equal(notes(&plan, "a.example.com", "44 ports left out"), 1);
@@ -589,75 +916,9 @@ static void test_lost_destinations_are_mentioned(void **state)
 	struct destination_list list = {.destinations_dropped = 2, .hosts_folded = 3};
 
 	(void)state;
-	assert_int_equal(istio_plan_make(&list, &ISTIO_OPTIONS_DEFAULT, &plan), 0);
+	assert_int_equal(istio_plan_make(&list, &ISTIO_OPTIONS_DEFAULT, NULL, &plan), 0);
 	assert_int_equal(plan.n_objects, 0);
 	assert_int_equal(notes(&plan, "5 destinations may be missing", "--max-destinations"), 1);
-}
-
-static void test_options_parse(void **state)
-{
-	struct istio_options o = ISTIO_OPTIONS_DEFAULT;
-
-	(void)state;
-	assert_int_equal(istio_options_parse(&o, "visibility", "l7"), 0);
-	assert_int_equal(istio_options_parse(&o, "api-version", "v1beta1"), 0);
-	assert_int_equal(istio_options_parse(&o, "scope", "mesh"), 0);
-	assert_int_equal(istio_options_parse(&o, "root-namespace", "istio-config"), 0);
-	assert_int_equal(istio_options_parse(&o, "min-connections", "4294967295"), 0);
-	assert_int_equal(istio_options_parse(&o, "all", "true"), 0);
-	assert_int_equal(o.visibility, VISIBILITY_L7);
-	assert_true(o.v1beta1 && o.mesh_scope && !o.only_unregistered);
-	assert_string_equal(o.root_namespace, "istio-config");
-	assert_int_equal(o.min_connections, UINT32_MAX);
-	assert_int_equal(istio_options_parse(&o, "only-unregistered", "true"), 0);
-	assert_true(o.only_unregistered);
-	assert_int_equal(istio_options_parse(&o, "api-version", "v1"), 0);
-	assert_int_equal(istio_options_parse(&o, "scope", "namespace"), 0);
-	assert_true(!o.v1beta1 && !o.mesh_scope);
-}
-
-static void test_options_refuse(void **state)
-{
-	static const char *const bad[][2] = {
-		{"visibility", "l5"},
-		{"api-version", "v2"},
-		{"scope", "external"},
-		{"root-namespace", ""},
-		{"root-namespace", "A"},
-		{"root-namespace", "-a"},
-		{"root-namespace", "a-"},
-		{"root-namespace", "a.b"},
-		{"root-namespace", "a\nb"},
-		{"min-connections", "-1"},
-		{"min-connections", ""},
-		{"min-connections", "4294967296"},
-		{"min-connections", "1x"},
-		{"min-connections", "99999999999999999999"},
-		{"all", "yes"},
-		{"only-unregistered", ""},
-	};
-	struct istio_options o = ISTIO_OPTIONS_DEFAULT, before = o;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(istio_options_parse(&o, bad[i][0], bad[i][1]), -EINVAL);
-	assert_int_equal(istio_options_parse(&o, "wildcard", "3"), -ENOENT);
-	assert_int_equal(istio_options_parse(&o, "", ""), -ENOENT);
-	assert_memory_equal(&o, &before, sizeof(o));
-}
-
-static void test_namespace_valid(void **state)
-{
-	char label[65];
-
-	(void)state;
-	memset(label, 'a', sizeof(label));
-	label[64] = '\0';
-	assert_false(istio_namespace_valid(label));
-	label[63] = '\0';
-	assert_true(istio_namespace_valid(label));
-	assert_true(istio_namespace_valid("0"));
-	assert_false(istio_namespace_valid("a_b"));
 }
 
 static void test_bad_root_namespace_is_refused(void **state)
@@ -667,7 +928,7 @@ static void test_bad_root_namespace_is_refused(void **state)
 	struct istio_plan plan = {.n_notes = 77};
 
 	(void)state;
-	assert_int_equal(istio_plan_make(&list, &o, &plan), -EINVAL);
+	assert_int_equal(istio_plan_make(&list, &o, NULL, &plan), -EINVAL);
 	assert_int_equal(plan.n_notes, 77);
 }
 
@@ -705,7 +966,7 @@ static void test_out_of_memory(void **state)
 	assert_int_equal(destination_list_normalize(&list), 0);
 	do {
 		alloc_fail_at(++n);
-		r = istio_plan_make(&list, &options, &plan);
+		r = istio_plan_make(&list, &options, NULL, &plan);
 		assert_int_equal(r, alloc_failed() ? -ENOMEM : 0);
 		if (r)
 			assert_int_equal(plan.n_notes, 77);
@@ -723,6 +984,16 @@ int main(void)
 		cmocka_unit_test(test_l7_originates_for_tls_on_443),
 		cmocka_unit_test(test_l7_says_why_not),
 		cmocka_unit_test(test_l4_warns_before_ending_origination),
+		cmocka_unit_test(test_l7_needs_an_answer),
+		cmocka_unit_test(test_l7_spares_bystanders),
+		cmocka_unit_test(test_mutual),
+		cmocka_unit_test(test_mutual_spares_others),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_wildcards),
+		cmocka_unit_test(test_wildcards_of_what_is_registered),
+		cmocka_unit_test(test_lockdown),
+		cmocka_unit_test(test_lockdown_needs_the_whole),
+		cmocka_unit_test(test_selection),
 		cmocka_unit_test(test_left_out_with_reason),
 		cmocka_unit_test(test_one_line_a_host_whoever_called_it),
 		cmocka_unit_test(test_silent_connections_are_no_news),
@@ -736,9 +1007,6 @@ int main(void)
 		cmocka_unit_test(test_hostile_strings),
 		cmocka_unit_test(test_sums_do_not_wrap),
 		cmocka_unit_test(test_lost_destinations_are_mentioned),
-		cmocka_unit_test(test_options_parse),
-		cmocka_unit_test(test_options_refuse),
-		cmocka_unit_test(test_namespace_valid),
 		cmocka_unit_test(test_bad_root_namespace_is_refused),
 		cmocka_unit_test(test_out_of_memory),
 	};

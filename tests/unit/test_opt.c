@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "alloc.h"
-#include "opt.h"
+#include "opt_work.h"
 #include "util.h"
 
 #define OUTPUT_SIZE 16384
@@ -402,6 +402,73 @@ static void test_numbers(void **state)
 	play_wrong("paint --free-number 4294967296",
 		   "paint: --free-number: '4294967296' is not a number from 0 to 4294967295; see "
 		   "'egress-agent paint --help'");
+}
+
+/* Types that the command above has not got, by their functions alone. */
+static const struct opt off_or_number = {
+	.name = "x", .type = OPT_UINT_OFF, .def = "off", .min = 1, .max = 9};
+static const struct opt unbounded = {.name = "x", .type = OPT_UINT_OFF};
+static const struct opt some_time = {.name = "x", .type = OPT_DURATION, .min = 1};
+
+static void test_off_or_number(void **state)
+{
+	static const char *const bad[] = {"", "Off", "on", "0", "10", "-1", "off "};
+	union opt_value value = {0};
+	char text[64];
+
+	(void)state;
+	assert_int_equal(opt_parse_value(&off_or_number, "off", &value), 0);
+	assert_int_equal(value.number, OPT_OFF);
+	assert_int_equal(opt_parse_value(&off_or_number, "9", &value), 0);
+	assert_int_equal(value.number, 9);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(opt_parse_value(&off_or_number, bad[i], &value), -EINVAL);
+	/* No number is off. */
+	assert_int_equal(opt_parse_value(&unbounded, "4294967295", &value), -EINVAL);
+	assert_int_equal(opt_parse_value(&unbounded, "4294967294", &value), 0);
+	opt_describe(&off_or_number, text, sizeof(text));
+	assert_string_equal(text, "off or a number from 1 to 9");
+	assert_int_equal(opt_parse_value(&some_time, "0s", &value), -EINVAL);
+	assert_int_equal(opt_parse_value(&some_time, "1ms", &value), 0);
+	opt_describe(&some_time, text, sizeof(text));
+	assert_string_equal(text, "a duration above 0 (500ms, 10s, 5m, 24h, 7d)");
+}
+
+/* A value as text is a value again; what is the default has none. */
+static void test_format(void **state)
+{
+	static const struct {
+		const char *name, *text;
+	} cases[] = {
+		{"string", "other"}, {"other-string", ""}, {"number", "8"},   {"free-number", "5"},
+		{"duration", "1ms"}, {"watch", "3000ms"},  {"choice", "red"}, {"filter", "blue"},
+		{"flag", "true"},    {"on", "false"},
+	};
+	struct options o = {.string = "preset",
+			    .number = 7,
+			    .duration = 86400000,
+			    .choice = 1,
+			    .filter = 3,
+			    .on = true};
+	union opt_value value = {0};
+	char buf[32];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(opts); i++)
+		if (opts[i].def && opts[i].type != OPT_LIST)
+			assert_null(opt_format_value(&opts[i], &o, buf, sizeof(buf)));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(opts); k++) {
+			const char *text;
+
+			if (strcmp(opts[k].name, cases[i].name) != 0)
+				continue;
+			assert_int_equal(opt_parse_value(&opts[k], cases[i].text, &value), 0);
+			opt_put_value(&opts[k], &o, value);
+			text = opt_format_value(&opts[k], &o, buf, sizeof(buf));
+			assert_non_null(text);
+			assert_string_equal(text, cases[i].text);
+		}
 }
 
 static void test_wrong_usage(void **state)
@@ -814,6 +881,8 @@ int main(void)
 		TEST(test_last_one_wins),
 		TEST(test_durations),
 		TEST(test_numbers),
+		TEST(test_off_or_number),
+		TEST(test_format),
 		TEST(test_wrong_usage),
 		TEST(test_environment),
 		TEST(test_environment_refuses),
