@@ -12,7 +12,7 @@ CC       := gcc
 BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 
-PACKAGES := libbpf libcjson libmicrohttpd libcurl yaml-0.1 libpcap
+PACKAGES := libbpf libcjson libmicrohttpd libcurl yaml-0.1 libpcap libpsl
 WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Werror
 CPPFLAGS := -D_GNU_SOURCE -DEA_VERSION='"$(VERSION)"' -iquote include -iquote user -iquote $(B)
 CFLAGS   ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
@@ -22,14 +22,14 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -std=gnu11 -Wall -Wextra -Werror -Iincl
 	     -idirafter /usr/include/$(MULTIARCH) -ffile-prefix-map=$(CURDIR)=.
 
 # Commands are glue over the modules; unit tests link the modules alone.
-COMMANDS := main run dump generate replay check
+COMMANDS := main run run_opts dump generate replay check
 MODULES  := $(filter-out $(COMMANDS),$(basename $(notdir $(sort $(wildcard user/*.c)))))
 UNITS    := $(basename $(notdir $(sort $(wildcard tests/unit/test_*.c))))
 SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 
 msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-.PHONY: all demo test check-vm bench check-build fuzz lint format install clean help setup
+.PHONY: all demo test check-vm bench check-build fuzz lint format image-root install clean help setup
 all: $(B)/egress-agent ## build build/egress-agent
 
 setup: ## install the Debian packages that building, the demo and the tests need (root)
@@ -56,7 +56,7 @@ bench: ## install what is needed, build, and measure replay against tshark on on
 	@$(MAKE) --no-print-directory all
 	@bash tests/bench/replay.sh
 
-check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf ## build the test programs
+check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san ## build the test programs
 
 $(B) $(B)/obj $(B)/san:
 	@mkdir -p $@
@@ -92,19 +92,28 @@ $(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib -iquote bpf $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< \
 		$(B)/san/libmodules.a $(WRAP) $(LDLIBS) -lcmocka -o $@
 
+# As it ships, for figures; and with sanitizers.
+$(B)/kube_probe: tests/unit/kube_probe.c $(MODULES:%=$(B)/obj/%.o)
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
+
+$(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@
+
 $(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.
-FUZZ         := tls answer http flow capture
+FUZZ         := tls answer http flow capture kube registry
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -g -O1 -std=gnu11 -D_GNU_SOURCE -iquote include -iquote user -iquote $(B) \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 FUZZ_flow    := user/native.c
 FUZZ_capture := user/capture.c user/fragment.c user/stream.c -lpcap
+FUZZ_kube    := user/kube_scan.c user/text.c user/json_tree.c -lcjson
+FUZZ_registry := $(wildcard user/registry*.c user/yaml_tree.c user/yaml_scalar.c user/json_tree.c user/model*.c) \
+		user/text.c -lcjson -lyaml
 
-$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h) user/native.c user/capture.c user/fragment.c \
-		user/stream.c
+$(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h user/*.[ch])
 	@mkdir -p $(@D)
 	$(call msg,FUZZ,$@)$(CLANG) $(FUZZ_FLAGS) $< $(FUZZ_$*) -o $@
 
@@ -116,6 +125,7 @@ fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZ
 	@mkdir -p $(FUZZ:%=$(B)/fuzz/corpus/%)
 	@$(B)/fuzz/seeds $(B)/fuzz/corpus
 	@/usr/bin/python3 tests/golden/replay_captures.py --seeds $(B)/fuzz/corpus/capture
+	@cp tests/fuzz/registry.yaml $(B)/fuzz/corpus/registry/
 	@for t in $(FUZZ); do \
 		dict=tests/fuzz/$$t.dict; [ -e $$dict ] && dict=-dict=$$dict || dict=; \
 		$(B)/fuzz/fuzz_$$t $$dict -max_len=3000 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
@@ -129,6 +139,10 @@ lint: $(B)/egress.skel.h ## clang-format, clang-tidy, shellcheck, spelling of th
 
 format: ## rewrite the C files in the house style
 	clang-format -i $(wildcard bpf/*.[ch] user/*.[ch] include/*.h tests/*/*.[ch])
+
+DIR ?= $(B)/image
+image-root: $(B)/egress-agent ## fill DIR (build/image) with the container image's root file system
+	$(call msg,IMAGE,$(DIR))bash deploy/image-root.sh $< "$(DIR)"
 
 PREFIX ?= /usr/local
 install: $(B)/egress-agent ## install the binary below $(DESTDIR)$(PREFIX)/bin

@@ -3,7 +3,8 @@
  * UDP to port 443: QUIC, or what wants to pass for it. Sidecars take TCP only, so it leaves a meshed pod unseen; here
  * it is counted by address. What stands in the datagrams is not read.
  *
- * A flow is a socket and the address it last sent to. Nobody tells when it ends. Senders of one socket are not locked
+ * A flow is a socket and the address it last sent to: one that talks to several servers in turn is a new flow at each
+ * turn, and what comes from another server than the last is not counted. Nobody tells when a flow ends. Senders of one socket are not locked
  * against each other: two that change the address at once may be counted as one flow more or less.
  */
 #ifndef FLOW_UDP_H
@@ -16,7 +17,8 @@
 /* Payload bytes added to the flow's destination. */
 static __always_inline void udp_add(const struct ea_flow *f, __u64 sent, __u64 received)
 {
-	struct ea_stats *s = stats_get(f->dest_id);
+	__u32 id = f->dest_id;
+	struct ea_stats *s = id ? stats_get(id) : NULL;
 
 	if (!s)
 		return;

@@ -19,6 +19,8 @@
 
 #define CLIENT_CONNECT_MS 2000L
 #define CLIENT_TOTAL_MS   30000L
+/* Bytes of an error page in a message. */
+#define CLIENT_ERROR_SHOWN 450
 
 struct request {
 	CURL *curl;
@@ -160,6 +162,25 @@ static int request_fail(const struct request *q, CURLcode e, char **ret_why)
 }
 _Static_assert(JSON_INPUT_MAX == 256u << 20, "the message above");
 
+/* Another status than 200, with the beginning of what the answer says of it. */
+static int request_refused(const struct request *q, long status, char **ret_why)
+{
+	_cleanup_(text_done) struct text words = TEXT_INIT(4 * CLIENT_ERROR_SHOWN + 1);
+	_cleanup_free_ char *shown = NULL;
+	char start[CLIENT_ERROR_SHOWN + 1];
+	size_t size = MIN(q->body.size, (size_t)CLIENT_ERROR_SHOWN);
+
+	if (size)
+		memcpy(start, q->body.data, size);
+	while (size && start[size - 1] == '\n')
+		size--;
+	start[size] = '\0';
+	text_add_printable(&words, start);
+	if (!size || text_take(&words, &shown, &size))
+		return client_fail(-EPROTO, ret_why, "it answered with status %ld", status);
+	return client_fail(-EPROTO, ret_why, "it answered with status %ld: %s", status, shown);
+}
+
 int client_get(const char *agent, const char *path, char **ret_body, size_t *ret_size,
 	       char **ret_why)
 {
@@ -186,6 +207,28 @@ int client_get(const char *agent, const char *path, char **ret_body, size_t *ret
 		return request_fail(&q, e, ret_why);
 	curl_easy_getinfo(q.curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200)
-		return client_fail(-EPROTO, ret_why, "it answered with status %ld", status);
+		return request_refused(&q, status, ret_why);
 	return text_take(&q.body, ret_body, ret_size);
+}
+
+void client_query_add(struct text *t, const char *name, const char *value)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+					 "0123456789-._~"; /* RFC 3986 section 2.3 */
+
+	if (!value)
+		return;
+	text_add_char(t, '&');
+	text_puts(t, name);
+	text_add_char(t, '=');
+	for (; *value; value++) {
+		unsigned char c = (unsigned char)*value;
+		const char escape[] = {'%', hex[c >> 4], hex[c & 15]};
+
+		if (strchr(unreserved, c))
+			text_add_char(t, *value);
+		else
+			text_add(t, escape, sizeof(escape));
+	}
 }

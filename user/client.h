@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+#include "text.h"
+
 /*
  * GET path (starts with '/', query included and already escaped) from agent: "unix:PATH", a path
  * starting with '/', or an http:// or https:// URL without path. Time-outs: 2 s to connect, 30 s in
@@ -17,5 +19,8 @@
  */
 int client_get(const char *agent, const char *path, char **ret_body, size_t *ret_size,
 	       char **ret_why);
+
+/* "&NAME=VALUE", the value escaped as RFC 3986 wants it; nothing for NULL. */
+void client_query_add(struct text *t, const char *name, const char *value);
 
 #endif

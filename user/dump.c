@@ -56,28 +56,6 @@ static struct selection dump_selection(const struct dump_options *o)
 
 /* Asking */
 
-static void query_add(struct text *t, const char *name, const char *value)
-{
-	static const char hex[] = "0123456789ABCDEF";
-	static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-					 "0123456789-._~"; /* RFC 3986 section 2.3 */
-
-	if (!value)
-		return;
-	text_add_char(t, '&');
-	text_puts(t, name);
-	text_add_char(t, '=');
-	for (; *value; value++) {
-		unsigned char c = (unsigned char)*value;
-		const char escape[] = {'%', hex[c >> 4], hex[c & 15]};
-
-		if (strchr(unreserved, c))
-			text_add_char(t, *value);
-		else
-			text_add(t, escape, sizeof(escape));
-	}
-}
-
 static int query_make(const struct dump_options *o, char **ret)
 {
 	_cleanup_(text_done) struct text t = TEXT_INIT(QUERY_MAX);
@@ -86,13 +64,13 @@ static int query_make(const struct dump_options *o, char **ret)
 
 	text_puts(&t, DESTINATIONS_PATH "?scope=");
 	text_puts(&t, model_scope_name(s.scope));
-	query_add(&t, "namespace", s.ns);
-	query_add(&t, "workload", s.workload);
-	query_add(&t, "host", s.host);
+	client_query_add(&t, "namespace", s.ns);
+	client_query_add(&t, "workload", s.workload);
+	client_query_add(&t, "host", s.host);
 	if (s.visibility != VISIBILITY_MAX)
-		query_add(&t, "visibility", model_visibility_name(s.visibility));
+		client_query_add(&t, "visibility", model_visibility_name(s.visibility));
 	if (s.registry != REGISTRY_MAX)
-		query_add(&t, "registry", model_registry_name(s.registry));
+		client_query_add(&t, "registry", model_registry_name(s.registry));
 	return text_take(&t, ret, &size);
 }
 
@@ -157,9 +135,17 @@ static bool output_is_data(const struct dump_options *o)
 }
 
 static int dump_format(const struct dump_options *o, const struct terminal *t,
-		       const struct destination_list *list, char **ret_text, size_t *ret_size)
+		       const struct destination_list *list, bool all, char **ret_text,
+		       size_t *ret_size)
 {
-	struct table_options table = {.form = TABLE_NARROW, .width = t->width, .utf8 = t->utf8};
+	/* Of hosts chosen by what is known of them it would say nothing but that. */
+	struct table_options table = {
+		.form = TABLE_NARROW,
+		.width = t->width,
+		.utf8 = t->utf8,
+		.coverage = all && !o->host && o->registry == REGISTRY_MAX &&
+			    o->visibility == VISIBILITY_MAX,
+	};
 
 	if (o->output == OUTPUT_JSON)
 		return json_from_list(list, ret_text, ret_size);
@@ -188,7 +174,7 @@ static int dump_print(const struct dump_options *o, const struct terminal *t,
 	if (max_rows && view.n > max_rows && !output_is_data(o))
 		view.n = max_rows;
 	if (view.n || output_is_data(o)) {
-		r = dump_format(o, t, &view, &text, &size);
+		r = dump_format(o, t, &view, view.n == list->n, &text, &size);
 		if (r < 0)
 			return log_fail("dump: cannot print %zu destinations: %s; select fewer",
 					list->n, strerror(-r));

@@ -54,6 +54,13 @@ _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every coun
 #define HTTP_TOO_MUCH     "egress_agent_http_replies_refused"
 #define MAP_ENTRIES       "egress_agent_map_entries"
 #define MAP_CAPACITY      "egress_agent_map_capacity"
+#define NAMED             "egress_agent_destinations_named"
+#define API_ERRORS        "egress_agent_api_errors"
+#define API_OBJECTS       "egress_agent_api_objects"
+#define API_SYNCED        "egress_agent_api_synced"
+#define PODS_LOST         "egress_agent_pods_lost"
+#define REGISTRY_OBJECTS  "egress_agent_registry_objects"
+#define REGISTRY_REJECTED "egress_agent_registry_objects_rejected"
 #define RESIDENT          "process_resident_memory_bytes"
 #define CPU_SECONDS       "process_cpu_seconds"
 
@@ -80,6 +87,15 @@ static const struct health_help help[] = {
 	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held too much memory."},
 	{MAP_ENTRIES, "Entries in a table of the agent."},
 	{MAP_CAPACITY, "Entries that a table of the agent has room for."},
+	{NAMED,
+	 "Rows of the last snapshot by what their workload is named after: its pod, a container "
+	 "whose pod is not known, or a cgroup outside of pods."},
+	{API_ERRORS, "What went wrong with the Kubernetes API, by reason."},
+	{API_OBJECTS, "Objects that the API listed, by collection."},
+	{API_SYNCED, "1 once a collection was listed completely."},
+	{PODS_LOST, "Pods not kept, or (cut) fields of pods, by reason."},
+	{REGISTRY_OBJECTS, "Objects in the registry, by kind."},
+	{REGISTRY_REJECTED, "Objects kept out of the registry, by reason."},
 	{RESIDENT, "Resident memory size in bytes."},
 	{CPU_SECONDS, "Total user and system CPU time spent in seconds."},
 	{NULL, NULL},
@@ -98,6 +114,46 @@ static void add_gauge(struct health *h, const char *family, const char *label, c
 {
 	if (h->view.n_gauges < ARRAY_SIZE(h->gauges))
 		h->gauges[h->view.n_gauges++] = (struct health_gauge){family, label, value, number};
+}
+
+/* A reason is one line, whichever collection it befell. */
+static void fill_errors(const struct health_input *in, struct health *h)
+{
+	for (size_t e = 0; in->n_watches && e < KUBE_ERROR_MAX; e++) {
+		uint64_t sum = 0;
+
+		for (size_t i = 0; i < in->n_watches; i++)
+			sum += in->watches[i].kube.errors[e];
+		add_counter(h, API_ERRORS, "reason", kube_error_name((enum kube_error)e),
+			    (double)sum);
+	}
+	if (in->n_watches) {
+		add_counter(h, PODS_LOST, "reason", "evicted", (double)in->pods.evicted);
+		add_counter(h, PODS_LOST, "reason", "full", (double)in->pods.full);
+		add_counter(h, PODS_LOST, "reason", "invalid", (double)in->pods.invalid);
+		add_counter(h, PODS_LOST, "reason", "cut", (double)in->pods.cut);
+	}
+	for (size_t i = 0; i < REGISTRY_REASON_MAX; i++)
+		add_counter(h, REGISTRY_REJECTED, "reason",
+			    registry_reason_name((enum registry_reason)i),
+			    (double)in->registry.rejected[i]);
+	add_counter(h, REGISTRY_REJECTED, "reason", "full", (double)in->registry.full);
+}
+
+static void fill_cluster(const struct health_input *in, struct health *h)
+{
+	add_gauge(h, NAMED, "by", "pod", (double)in->named.pods);
+	add_gauge(h, NAMED, "by", "container", (double)in->named.containers);
+	add_gauge(h, NAMED, "by", "cgroup", (double)in->named.cgroups);
+	for (size_t i = 0; i < in->n_watches; i++)
+		add_gauge(h, API_OBJECTS, "collection", in->watches[i].collection,
+			  (double)in->watches[i].kube.objects);
+	for (size_t i = 0; i < in->n_watches; i++)
+		add_gauge(h, API_SYNCED, "collection", in->watches[i].collection,
+			  in->watches[i].kube.synced);
+	for (size_t i = 0; i < REGISTRY_KIND_MAX; i++)
+		add_gauge(h, REGISTRY_OBJECTS, "kind", registry_kind_name((enum registry_kind)i),
+			  (double)in->registry.objects[i]);
 }
 
 void health_fill(const struct health_input *in, struct health *ret)
@@ -119,7 +175,9 @@ void health_fill(const struct health_input *in, struct health *ret)
 	add_counter(h, HTTP_CUT, "reason", "crowded", in->http.crowded);
 	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
 	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
+	fill_errors(in, h);
 	add_counter(h, CPU_SECONDS, NULL, NULL, in->usage.cpu_seconds);
+	fill_cluster(in, h);
 	add_gauge(h, HOSTS_FOLDED, NULL, NULL, (double)in->hosts_folded);
 	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
 	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);

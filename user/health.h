@@ -9,7 +9,9 @@
 
 #include "bpf.h"
 #include "cgroup.h"
+#include "cluster.h"
 #include "http.h"
+#include "inventory.h"
 #include "metrics.h"
 #include "node.h"
 
@@ -32,13 +34,20 @@ struct health_input {
 	struct cgroup_counts cgroups;
 	struct http_counts http;
 	struct node_usage usage;
+	struct inventory_counts named;
+	struct cluster_watch_status watches[CLUSTER_WATCHES_MAX];
+	size_t n_watches;
+	struct pods_counts pods;        /* zero where there is no pod list */
+	struct registry_stats registry; /* the same */
 };
 
 /* The lines, in fixed room: pointers in `view` lead into the struct itself, so it must stay where it is. */
 struct health {
 	struct agent_health view;
-	struct health_counter counters[EA_COUNT_MAX + 16];
-	struct health_gauge gauges[2 * HEALTH_MAPS_MAX + 8];
+	struct health_counter counters[EA_COUNT_MAX + CLUSTER_WATCHES_MAX * KUBE_ERROR_MAX +
+				       REGISTRY_REASON_MAX + 24];
+	struct health_gauge
+		gauges[2 * HEALTH_MAPS_MAX + 2 * CLUSTER_WATCHES_MAX + REGISTRY_KIND_MAX + 16];
 };
 
 void health_fill(const struct health_input *in, struct health *ret);

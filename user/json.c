@@ -130,6 +130,8 @@ static void json_source(struct text *t, const struct source *s)
 		json_field(t, "canonicalRevision", s->canonical_revision);
 	json_field(t, "app", s->app);
 	json_field(t, "version", s->version);
+	if (s->pod_uid && s->pod_uid[0])
+		json_field(t, "podUid", s->pod_uid);
 	text_add_char(t, '}');
 }
 
@@ -319,6 +321,19 @@ static void json_destination(struct text *t, const struct destination *d)
 	text_add_char(t, '}');
 }
 
+static void json_coverage(struct text *t, const struct destination_list *list)
+{
+	struct coverage c;
+
+	destination_list_coverage(list, &c);
+	text_puts(t, " \"coverage\": {");
+	json_number(t, "destinations", c.destinations);
+	json_number(t, "unknown", c.unknown);
+	json_number(t, "named", c.named);
+	json_number(t, "l7", c.l7);
+	text_add_char(t, '}');
+}
+
 int json_from_list(const struct destination_list *list, char **ret_text, size_t *ret_size)
 {
 	_cleanup_(text_done) struct text t = TEXT_INIT(JSON_INPUT_MAX);
@@ -335,7 +350,9 @@ int json_from_list(const struct destination_list *list, char **ret_text, size_t 
 		text_puts(&t, i ? ",\n" : "\n");
 		json_destination(&t, &list->items[i]);
 	}
-	text_puts(&t, "],\n \"limits\": {");
+	text_puts(&t, "],\n");
+	json_coverage(&t, list);
+	text_puts(&t, ",\n \"limits\": {");
 	json_number(&t, "destinationsDropped", list->destinations_dropped);
 	json_number(&t, "hostsFolded", list->hosts_folded);
 	text_puts(&t, "}}\n");

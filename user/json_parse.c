@@ -198,6 +198,7 @@ static void read_source(const struct place *row, struct source *s)
 	read_string(&p, "canonicalRevision", &s->canonical_revision);
 	read_string(&p, "app", &s->app);
 	read_string(&p, "version", &s->version);
+	read_string(&p, "podUid", &s->pod_uid);
 }
 
 /* A name in lower case, an address in its one canonical form, or a word for a sum. */

@@ -259,6 +259,25 @@ static bool word_matches(const char *wanted, const char *word)
 	return !wanted || strcmp(wanted, word) == 0;
 }
 
+void destination_list_coverage(const struct destination_list *list, struct coverage *ret)
+{
+	struct coverage c = {0};
+
+	for (size_t i = 0; i < list->n; i++) {
+		const struct destination *d = &list->items[i];
+		bool named = d->registry == REGISTRY_REGISTERED ||
+			     d->registry == REGISTRY_ORIGINATED;
+
+		if (d->internal)
+			continue;
+		c.destinations++;
+		c.unknown += d->registry == REGISTRY_UNKNOWN;
+		c.named += named;
+		c.l7 += named && d->visibility == VISIBILITY_L7;
+	}
+	*ret = c;
+}
+
 bool selection_matches(const struct selection *s, const struct destination *d)
 {
 	if (!word_matches(s->ns, d->source.ns) || !word_matches(s->workload, d->source.workload))

@@ -20,6 +20,7 @@ static const size_t source_fields[] = {
 	offsetof(struct source, canonical_revision),
 	offsetof(struct source, app),
 	offsetof(struct source, version),
+	offsetof(struct source, pod_uid),
 };
 #define SOURCE_FIELDS ARRAY_SIZE(source_fields)
 #define SOURCE_CONTRACT_FIELDS \
@@ -33,7 +34,9 @@ static char **source_field(struct source *s, size_t i)
 
 static const char *source_text(const struct source *s, size_t i)
 {
-	return *(char *const *)((const char *)s + source_fields[i]);
+	const char *text = *(char *const *)((const char *)s + source_fields[i]);
+
+	return text ? text : "";
 }
 
 void source_done(struct source *s)

@@ -112,7 +112,7 @@ int model_tls_version_parse(const char *word, enum tls_version *ret);
 int model_alpn_parse(const char *word, enum alpn *ret); /* an unknown word is ALPN_OTHER, 0 */
 int model_method_parse(const char *word, enum ea_method *ret);
 
-/* Who calls. Strings are owned, never NULL; empty means not known (or off Kubernetes). */
+/* Who calls. Strings are owned, never NULL but for pod_uid; empty means not known (or off Kubernetes). */
 struct source {
 	char *ns;
 	char *workload;
@@ -121,6 +121,7 @@ struct source {
 	char *canonical_revision;
 	char *app;
 	char *version;
+	char *pod_uid; /* of a pod that is not known by name (yet); else empty or NULL */
 };
 
 /* Answered requests by status code and method. Code 0: the connection ended without an answer. */
@@ -248,6 +249,16 @@ int destination_list_merge(struct destination_list *into, struct destination_lis
  * of rows must not lose what was found in the whole.
  */
 void destination_list_judge(struct destination_list *list);
+
+/* How much of what leaves the mesh can name: the whole product in one line. External rows only. */
+struct coverage {
+	size_t destinations;
+	size_t unknown; /* of them: nobody asked a registry */
+	size_t named;   /* registered or originated */
+	size_t l7;      /* of those: requests are readable */
+};
+
+void destination_list_coverage(const struct destination_list *list, struct coverage *ret);
 
 enum scope_filter { SCOPE_EXTERNAL, SCOPE_INTERNAL, SCOPE_ALL, SCOPE_MAX };
 

@@ -161,6 +161,8 @@ const char *name_unregistrable(const char *host)
 	if (is_number(last ? last + 1 : host))
 		return "ends in a number";
 	if (!last)
-		return "is a single label";
+		/* A rule for a dot-less host is one for HOST.NAMESPACE.svc, while a ServiceEntry is not. */
+		return "is a short name, which Istio takes for a Service of the namespace: no "
+		       "DestinationRule or VirtualService would match it";
 	return is_cluster_name(host) ? "is a name inside the cluster" : NULL;
 }

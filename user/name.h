@@ -22,7 +22,7 @@ enum name_kind name_classify(const char *name, size_t len);
 
 /*
  * NULL if Istio accepts the host in a ServiceEntry that this tool would generate, else the reason
- * it does not, as a short phrase ("is an IP address", "has an underscore", "is a single label",
+ * it does not, as a short phrase ("is an IP address", "has an underscore", "is a short name, ...",
  * ...).
  */
 const char *name_unregistrable(const char *host);

@@ -23,9 +23,6 @@
 #error "the build sets EA_VERSION"
 #endif
 
-#define RUN_SOCKET   "/run/egress-agent/agent.sock"
-#define RUN_INTERNAL "127.0.0.0/8,::1/128,169.254.0.0/16,fe80::/10"
-
 static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec t = {0};
@@ -41,6 +38,13 @@ static const char *observe_not_ready(void *data)
 	const struct run *run = data;
 
 	return run->ready ? NULL : "the programs are not attached yet";
+}
+
+static const char *observe_not_synced(void *data)
+{
+	const struct run *run = data;
+
+	return cluster_not_ready(run->cluster);
 }
 
 static uint64_t observe_clock_ms(void *data)
@@ -97,13 +101,15 @@ static void forget_workloads(struct run *run, const struct bpf_snapshot *s)
 static int observe_list(void *data, struct destination_list *ret)
 {
 	struct run *run = data;
+	const struct inventory_view view = {.pods = cluster_pods(run->cluster),
+					    .registry = cluster_registry(run->cluster)};
 	struct bpf_snapshot snapshot = {0};
 	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 	int r = bpf_agent_snapshot(run->bpf, &snapshot);
 
 	if (r == 0) {
-		r = inventory_list(run->inventory, &snapshot, clock_ns(CLOCK_REALTIME) / 1000000,
-				   ret);
+		r = inventory_list(run->inventory, &snapshot, &view,
+				   clock_ns(CLOCK_REALTIME) / 1000000, ret);
 		numbers_from_snapshot(run, &snapshot);
 		if (r == 0)
 			run->numbers.hosts_folded = ret->hosts_folded;
@@ -115,6 +121,11 @@ static int observe_list(void *data, struct destination_list *ret)
 	return r;
 }
 
+static const struct registry_store *observe_registry(void *data)
+{
+	return cluster_registry(((struct run *)data)->cluster);
+}
+
 static const struct agent_health *observe_health(void *data)
 {
 	struct run *run = data;
@@ -123,6 +134,12 @@ static const struct agent_health *observe_health(void *data)
 	cgroup_cache_counts(run->cgroups, &in.cgroups);
 	http_get_counts(run->http, &in.http);
 	node_usage(&in.usage);
+	inventory_get_counts(run->inventory, &in.named);
+	in.n_watches = cluster_watch_statuses(run->cluster, in.watches);
+	if (cluster_pods(run->cluster))
+		pods_get_counts(cluster_pods(run->cluster), &in.pods);
+	if (cluster_registry(run->cluster))
+		registry_get_stats(cluster_registry(run->cluster), &in.registry);
 	in.maps[in.n_maps++] = (struct health_map){"cgroup_names", in.cgroups.names,
 						   CGROUP_CACHE_MAX};
 	health_fill(&in, &run->health);
@@ -183,7 +200,10 @@ static void on_timer(struct run *run)
 {
 	uint64_t ticks;
 
-	if (read(run->timer_fd, &ticks, sizeof(ticks)) < 0 || !run->names_missing)
+	if (read(run->timer_fd, &ticks, sizeof(ticks)) < 0)
+		return;
+	cluster_tick(run->cluster);
+	if (!run->names_missing)
 		return;
 	/* Once is enough: a cgroup that is not there now was gone before we looked. */
 	cgroup_cache_refresh(run->cgroups);
@@ -215,9 +235,15 @@ static void dispatch(struct run *run, enum run_watch what)
 	case WATCH_EVENTS:
 		bpf_agent_events(run->bpf, on_event, run);
 		return;
-	default: /* HTTP runs after every wait: it has time-outs as well */
+	default: /* HTTP and the cluster run after every wait: they have time-outs as well */
 		return;
 	}
+}
+
+/* -1 is never. */
+static int sooner(int a, int b)
+{
+	return a < 0 ? b : b < 0 ? a : MIN(a, b);
 }
 
 static int loop(struct run *run)
@@ -225,12 +251,14 @@ static int loop(struct run *run)
 	struct epoll_event events[WATCH_MAX];
 
 	while (!run->stopping) {
-		int n = epoll_wait(run->epoll_fd, events, WATCH_MAX, http_timeout_ms(run->http));
+		int patience = sooner(http_timeout_ms(run->http), cluster_timeout_ms(run->cluster));
+		int n = epoll_wait(run->epoll_fd, events, WATCH_MAX, patience);
 
 		if (n < 0 && errno != EINTR)
 			return log_fail("run: event loop: %s", strerror(errno));
 		for (int i = 0; i < n; i++)
 			dispatch(run, (enum run_watch)events[i].data.u32);
+		cluster_run(run->cluster);
 		http_run(run->http);
 	}
 	return EXIT_DONE;
@@ -261,6 +289,7 @@ static void run_done(struct run *run)
 {
 	http_close(run->http);
 	api_free(run->api);
+	cluster_free(run->cluster);
 	if (run->inventory)
 		inventory_free(run->inventory);
 	if (run->bpf)
@@ -273,7 +302,7 @@ static void run_done(struct run *run)
 	util_closep(&run->timer_fd);
 }
 
-static int run_run(void *data, char **operands, int n_operands)
+int run_run(void *data, char **operands, int n_operands)
 {
 	const struct run_options *options = data;
 	struct run *run = calloc(1, sizeof(*run));
@@ -285,9 +314,11 @@ static int run_run(void *data, char **operands, int n_operands)
 		return log_fail("run: out of memory");
 	run->options = options;
 	run->observer = (struct api_observer){.not_ready = observe_not_ready,
+					      .not_synced = observe_not_synced,
 					      .list = observe_list,
 					      .health = observe_health,
 					      .clock_ms = observe_clock_ms,
+					      .registry = observe_registry,
 					      .data = run};
 	run->numbers.version = EA_VERSION;
 	run->numbers.start_unix_ms = clock_ns(CLOCK_REALTIME) / 1000000;
@@ -306,90 +337,3 @@ static int run_run(void *data, char **operands, int n_operands)
 		log_line(LOG_INFO, "stopped");
 	return status;
 }
-
-/* ---- the options ---- */
-
-static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
-_Static_assert(ARRAY_SIZE(level_words) == LOG_LEVEL_MAX + 1, "a word for every level");
-static const char *const format_words[] = {"text", "json", NULL};
-_Static_assert(ARRAY_SIZE(format_words) == LOG_FORMAT_MAX + 1, "a word for every format");
-
-#define OFFSET(field) offsetof(struct run_options, field)
-
-static const struct opt run_opts[] = {
-	{.name = "cgroup",
-	 .type = OPT_STRING,
-	 .offset = OFFSET(cgroup),
-	 .arg = "DIR",
-	 .help = "cgroup v2 directory to attach to (default: the first cgroup2 mount)"},
-	{.name = "listen",
-	 .type = OPT_STRING,
-	 .offset = OFFSET(listen),
-	 .arg = "ADDR:PORT",
-	 .help = "where to serve HTTP; :PORT is all addresses",
-	 .def = "127.0.0.1:9990"},
-	{.name = "socket",
-	 .type = OPT_STRING,
-	 .offset = OFFSET(socket),
-	 .arg = "PATH",
-	 .help = "unix socket to serve HTTP on, for egress-agent dump",
-	 .def = RUN_SOCKET},
-	{.name = "node",
-	 .type = OPT_STRING,
-	 .offset = OFFSET(node),
-	 .arg = "NAME",
-	 .help = "name of this node (default: $NODE_NAME or the host name)"},
-	{.name = "internal-cidr",
-	 .type = OPT_LIST,
-	 .offset = OFFSET(internal),
-	 .arg = "CIDR",
-	 .help = "address range whose destinations are internal: counted, but not shown or "
-		 "generated by default",
-	 .def = RUN_INTERNAL},
-	{.name = "max-hosts-per-workload",
-	 .type = OPT_UINT,
-	 .offset = OFFSET(max_hosts),
-	 .arg = "N",
-	 .help = "hosts of one workload that get a line of their own; the rest is ~other",
-	 .def = "200",
-	 .min = 1,
-	 .max = 65536},
-	{.name = "max-destinations",
-	 .type = OPT_UINT,
-	 .offset = OFFSET(max_destinations),
-	 .arg = "N",
-	 .help = "destinations kept in the kernel",
-	 .def = "65536",
-	 .min = 64,
-	 .max = 1048576},
-	{.name = "pin",
-	 .type = OPT_STRING,
-	 .offset = OFFSET(pin),
-	 .arg = "DIR",
-	 .help = "directory on a BPF file system that keeps programs and counts when the agent "
-		 "ends; 'off': nothing stays",
-	 .def = "/sys/fs/bpf/egress-agent"},
-	{.name = "log-level",
-	 .type = OPT_CHOICE,
-	 .offset = OFFSET(log_level),
-	 .help = "what to log",
-	 .def = "info",
-	 .choices = level_words},
-	{.name = "log-format",
-	 .type = OPT_CHOICE,
-	 .offset = OFFSET(log_format),
-	 .help = "how to log",
-	 .def = "text",
-	 .choices = format_words},
-};
-
-const struct command run_command = {
-	.name = "run",
-	.summary = "load the BPF programs, count, and serve metrics and the API",
-	.usage = "[OPTION]...",
-	.example = "sudo egress-agent run --listen :9990",
-	.opts = run_opts,
-	.n_opts = ARRAY_SIZE(run_opts),
-	.run = run_run,
-	.options_size = sizeof(struct run_options),
-};

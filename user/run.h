@@ -10,16 +10,21 @@
 #include "api.h"
 #include "bpf.h"
 #include "cgroup.h"
+#include "cluster.h"
 #include "health.h"
 #include "http.h"
 #include "inventory.h"
 #include "opt.h"
 
 #define RUN_NODE_MAX 256
+#define RUN_SOCKET   "/run/egress-agent/agent.sock"
 
 struct run_options {
 	const char *cgroup, *listen, *socket, *node, *pin;
 	struct opt_list internal;
+	const char *kube, *kube_token, *kube_ca, *registry;
+	const char *root_namespace, *cluster_domain;
+	int outbound;
 	uint32_t max_hosts, max_destinations;
 	int log_level, log_format;
 };
@@ -38,6 +43,7 @@ struct run {
 	struct bpf_agent *bpf;
 	struct cgroup_cache *cgroups;
 	struct inventory *inventory;
+	struct cluster *cluster;
 
 	int epoll_fd, signal_fd, timer_fd;
 	bool adopted; /* counts of an earlier agent go on */
@@ -50,12 +56,18 @@ struct run {
 };
 
 /* What an epoll event of run->epoll_fd is about. */
-enum run_watch { WATCH_SIGNAL, WATCH_TIMER, WATCH_EVENTS, WATCH_HTTP, WATCH_MAX };
+enum run_watch { WATCH_SIGNAL, WATCH_TIMER, WATCH_EVENTS, WATCH_HTTP, WATCH_CLUSTER, WATCH_MAX };
+
+/* --outbound-policy, in the order of its words. */
+enum run_outbound { OUTBOUND_ALLOW_ANY, OUTBOUND_REGISTRY_ONLY };
 
 /*
  * From options and observer to a daemon ready for its loop. Returns the exit status; what was started until a
  * failure is in *run, for the caller to end.
  */
 int run_start(struct run *run);
+
+/* The command itself, for the table of options. */
+int run_run(void *options, char **operands, int n_operands);
 
 #endif

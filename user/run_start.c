@@ -179,9 +179,9 @@ static const char *bpf_what_to_do(int r)
 {
 	switch (r) {
 	case -EPERM:
-	case -EACCES:
-		return "it needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run it as root (sudo) or "
-		       "grant them";
+	case -EACCES: /* start_privilege() has seen the capabilities */
+		return "the capabilities are there: allow bpf() in the seccomp profile (or use a "
+		       "newer container runtime), SELinux or AppArmor policy or user namespace";
 	case -EEXIST:
 		return "use another --pin, or remove those pins (rm -r) and with them their counts";
 	case -EBUSY:
@@ -206,6 +206,44 @@ static void log_from_bpf(int level, const char *text)
 			log_line(LOG_DEBUG, "%.*s", n, text);
 		text += n + (text[n] == '\n');
 	}
+}
+
+static void say(bool problem, const char *line, void *data)
+{
+	(void)data;
+	log_line(problem ? LOG_WARN : LOG_INFO, "%s", line);
+}
+
+static int start_cluster(struct run *run)
+{
+	const struct run_options *o = run->options;
+	struct cluster_options options = {
+		.kube = o->kube,
+		.token = o->kube_token,
+		.ca = o->kube_ca,
+		.registry = o->registry,
+		.node = run->node,
+		.mesh = REGISTRY_OPTIONS_DEFAULT,
+		.timing = KUBE_TIMING_DEFAULT,
+		.say = say,
+	};
+	_cleanup_free_ char *why = NULL;
+	int r;
+
+	options.mesh.root_namespace = o->root_namespace;
+	options.mesh.cluster_domain = o->cluster_domain;
+	options.mesh.registry_only = o->outbound == OUTBOUND_REGISTRY_ONLY;
+	r = cluster_new(&options, &run->cluster, &why);
+	if (r == 0)
+		return EXIT_DONE;
+	if (r == -EINVAL && why && strncmp(why, "--", 2) == 0) {
+		log_fail("run: %s; see 'egress-agent run --help'", why);
+		return EXIT_USAGE;
+	}
+	if (r == -EINVAL)
+		return log_fail("run: --registry: %s; mend it or name another folder",
+				why ? why : strerror(-r));
+	return log_fail("run: --kube: %s", why ? why : strerror(-r));
 }
 
 static int start_bpf(struct run *run)
@@ -276,6 +314,8 @@ static int start_loop(struct run *run)
 		r = watch(run, bpf_agent_event_fd(run->bpf), WATCH_EVENTS);
 	if (r == 0)
 		r = watch(run, http_epoll_fd(run->http), WATCH_HTTP);
+	if (r == 0 && cluster_epoll_fd(run->cluster) >= 0)
+		r = watch(run, cluster_epoll_fd(run->cluster), WATCH_CLUSTER);
 	return r < 0 ? log_fail("run: event loop: %s", strerror(-r)) : EXIT_DONE;
 }
 
@@ -293,6 +333,8 @@ int run_start(struct run *run)
 		status = start_cgroup(run);
 	if (!status)
 		status = start_http(run);
+	if (!status)
+		status = start_cluster(run);
 	if (!status)
 		status = start_bpf(run);
 	if (!status)

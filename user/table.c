@@ -32,6 +32,7 @@ struct column {
 	bool wide_only;
 	bool number;        /* right-aligned */
 	unsigned int least; /* may be cut to this width; 0: never cut */
+	const char *dull;   /* no column of a narrow table where every row says this */
 	unsigned int drop;  /* 1: first to go where even that does not fit; 0: stays */
 };
 
@@ -192,7 +193,7 @@ static const struct column columns[] = {
 	{"RECEIVED", cell_size, FIELD(received), .number = true, .drop = 5},
 	{"REQUESTS", cell_requests, .number = true, .drop = 3},
 	{"INTERCEPTION", cell_interception, .wide_only = true},
-	{"REGISTRY", cell_registry, .wide_only = true},
+	{"REGISTRY", cell_registry, .drop = 7, .dull = "unknown"},
 	{"SOURCE", cell_name_source, .wide_only = true},
 	{"TLS", cell_tls, .wide_only = true},
 	{"ALPN", cell_alpn, .wide_only = true},
@@ -248,6 +249,23 @@ static int table_fill(struct table *t, const struct destination_list *list)
 	return t->cells.error;
 }
 
+static const char *table_cell(const struct table *t, size_t row, size_t column, size_t *ret_len);
+
+/* Every row says the same, and that is nothing. */
+static bool table_is_dull(const struct table *t, size_t column)
+{
+	const char *dull = columns[column].dull;
+
+	for (size_t row = 0; row < t->n_rows; row++) {
+		size_t len;
+		const char *s = table_cell(t, row, column, &len);
+
+		if (len != strlen(dull) || memcmp(s, dull, len) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* Columns of the form; off Kubernetes no row has a namespace and people need no empty column. */
 static void table_choose(struct table *t)
 {
@@ -257,8 +275,11 @@ static void table_choose(struct table *t)
 		t->shown[c] = form != TABLE_NARROW || !columns[c].wide_only;
 	if (form != TABLE_TSV && t->widest[COLUMN_NAMESPACE] == 0)
 		t->shown[COLUMN_NAMESPACE] = false;
-	for (size_t c = 0; c < N_COLUMNS; c++)
+	for (size_t c = 0; c < N_COLUMNS; c++) {
+		if (form == TABLE_NARROW && columns[c].dull && table_is_dull(t, c))
+			t->shown[c] = false;
 		t->widest[c] = MAX(t->widest[c], strlen(columns[c].name));
+	}
 }
 
 static size_t table_width(const struct table *t)
@@ -388,6 +409,28 @@ static void table_add_row(struct table *t, size_t row)
 	text_add_char(&t->out, '\n');
 }
 
+/* The whole product in one line. */
+static void table_add_coverage(struct table *t, const struct destination_list *list)
+{
+	struct coverage c;
+
+	destination_list_coverage(list, &c);
+	/* Without a registry there is nothing to say. */
+	if (c.unknown == c.destinations)
+		return;
+	text_puts(&t->out, "\ncoverage: ");
+	text_add_u64(&t->out, c.destinations);
+	text_puts(&t->out,
+		  c.destinations == 1 ? " external destination" : " external destinations");
+	text_puts(&t->out, ", ");
+	text_add_u64(&t->out, c.named);
+	text_puts(&t->out, " the mesh can name (");
+	text_add_u64(&t->out, c.named * 100 / c.destinations);
+	text_puts(&t->out, " %), ");
+	text_add_u64(&t->out, c.l7);
+	text_puts(&t->out, " at L7\n");
+}
+
 int table_from_list(const struct destination_list *list, const struct table_options *options,
 		    char **ret_text, size_t *ret_size)
 {
@@ -405,5 +448,7 @@ int table_from_list(const struct destination_list *list, const struct table_opti
 	table_add_row(&t, t.n_rows);
 	for (size_t i = 0; i < t.n_rows; i++)
 		table_add_row(&t, i);
+	if (options->form != TABLE_TSV && options->coverage)
+		table_add_coverage(&t, list);
 	return text_take(&t.out, ret_text, ret_size);
 }

@@ -20,6 +20,7 @@ struct table_options {
 	enum table_form form;
 	unsigned int width; /* terminal columns for TABLE_NARROW; 0: as wide as it gets */
 	bool utf8;          /* the one-character ellipsis may be used */
+	bool coverage;      /* a last line says how much the mesh can name */
 };
 
 /* Rows in the list's order under a header. Owned by the caller. */

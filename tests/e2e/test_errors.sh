@@ -85,6 +85,10 @@ check_values() {
 	bad_values run node "$(printf 'n%.0s' {1..256})"
 	refuses "run: NODE_NAME that is too long" 2 "NODE_NAME: 'nnn.* is not" \
 		env NODE_NAME="$(printf 'n%.0s' {1..256})" "$AGENT" run
+	bad_values run kube nonsense ftp://127.0.0.1 https:// ''
+	bad_values run outbound-policy deny ''
+	refuses "run: --registry kube without an API server" 2 '--registry: kube' \
+		"$AGENT" run --kube off --registry kube
 	bad_values run log-level loud INFO1
 	bad_values run log-format xml
 	bad_values dump output xml JSON1
@@ -130,6 +134,7 @@ check_help() {
 
 	helps run --cgroup --listen 127.0.0.1:9990 --socket /run/egress-agent/agent.sock --node \
 		--internal-cidr --max-hosts-per-workload 200 --max-destinations 65536 \
+		--kube --registry --outbound-policy --root-namespace --cluster-domain cluster.local \
 		--pin /sys/fs/bpf/egress-agent --log-level --log-format --config
 	helps dump --agent /run/egress-agent/agent.sock --output --namespace --workload --host \
 		--visibility --registry --sort --watch --scope --config table wide json tsv bytes
@@ -233,6 +238,10 @@ check_run() {
 	run_refuses "socket path too long" 'socket' --socket "$TMP/$(printf 'x%.0s' {1..120})"
 	run_refuses "socket is a file of somebody" 'precious' --socket "$(precious_file)"
 	is "run: somebody's file is still there" "$(cat "$TMP/precious")" "precious"
+	run_refuses "registry folder is missing" "no-such-dir" --registry "$TMP/no-such-dir"
+	mkdir "$TMP/registry"
+	printf 'kind: [ServiceEntry\n' >"$TMP/registry/broken.yaml"
+	run_refuses "registry folder has a file that is no YAML" "broken.yaml:" --registry "$TMP/registry"
 	run_refuses "pin is not on bpffs" "$TMP" --pin "$TMP/pins"
 	run_refuses "second instance with the same pins" 'another|already|in use|busy' \
 		--pin "$STAND_PIN" --cgroup "$STAND_CG"

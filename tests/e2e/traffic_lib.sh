@@ -21,6 +21,12 @@ TRAFFIC_AGENT=()
 # The stand with ten names and the agent in it; TRAFFIC_NAMES is the list, TRAFFIC_DIR is for
 # the test's own files. Without root there is nothing to test with: skip.
 traffic_stand_up() {
+	traffic_stand_up_bare
+	stand_agent_start "${TRAFFIC_AGENT[@]}"
+}
+
+# The same without an agent.
+traffic_stand_up_bare() {
 	local why
 
 	if ((EUID != 0)); then
@@ -39,7 +45,6 @@ traffic_stand_up() {
 	TRAFFIC_NAMES=$(IFS=,; echo "${STAND_NAMES[*]}")
 	TRAFFIC_DIR=$STAND_DIR/traffic
 	mkdir "$TRAFFIC_DIR"
-	stand_agent_start "${TRAFFIC_AGENT[@]}"
 }
 
 traffic() {

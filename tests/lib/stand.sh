@@ -234,11 +234,11 @@ stand_workload() {
 }
 
 # Named as kubelet and containerd do; the sidecar keeps its plain name, because off Kubernetes
-# there is no pod list that would tell which id it is.
+# there is no pod list that would tell which id it is. STAND_KUBE says that there is one.
 stand_container() {
 	local dir=${STAND_POD_DIRS[$1]} leaf=$2
 
-	[[ $2 == istio-proxy ]] || leaf=cri-containerd-$(_stand_hex "$1/$2").scope
+	[[ $2 == istio-proxy && -z ${STAND_KUBE:-} ]] || leaf=cri-containerd-$(_stand_hex "$1/$2").scope
 	mkdir -p "$dir/$leaf"
 	STAND_CONTAINERS[$1/$2]=$dir/$leaf
 }

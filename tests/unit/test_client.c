@@ -123,12 +123,30 @@ static void assert_fails(const char *answer, int error, const char *phrase)
 	free(why);
 }
 
+static void test_query(void **state)
+{
+	struct text text = TEXT_INIT(4096);
+	_cleanup_free_ char *query = NULL;
+	size_t size;
+
+	(void)state;
+	client_query_add(&text, "a", "x-._~9");
+	client_query_add(&text, "nothing", NULL);
+	client_query_add(&text, "b", "*.a&b=c %\xc3\n");
+	client_query_add(&text, "c", "");
+	assert_int_equal(text_take(&text, &query, &size), 0);
+	assert_string_equal(query, "&a=x-._~9&b=%2A.a%26b%3Dc%20%25%C3%0A&c=");
+}
+
 static void test_bad_answers(void **state)
 {
 	(void)state;
 	assert_fails("HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n", -EPROTO,
 		     "status 404");
 	assert_fails("HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", -EPROTO, "status 503");
+	/* What the answer says of it goes along, cut and printable. */
+	assert_fails("HTTP/1.1 409 Conflict\r\nContent-Length: 9\r\n\r\n{\"a\": \x1b}\n", -EPROTO,
+		     "status 409: {\"a\": \\x1b}");
 	assert_fails("HTTP/1.1 204 No Content\r\n\r\n", -EPROTO, "status 204");
 	/* Not followed, wherever it points. */
 	assert_fails(
@@ -218,9 +236,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_body),
-		cmocka_unit_test(test_bad_answers),
-		cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_body),        cmocka_unit_test(test_query),
+		cmocka_unit_test(test_bad_answers), cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_unusable),
 	};
 

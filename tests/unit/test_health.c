@@ -27,6 +27,19 @@ static struct health_input example(void)
 
 	for (size_t i = 0; i < EA_COUNT_MAX; i++)
 		in.counters[i] = 2000 + i;
+	in.named = (struct inventory_counts){11, 12, 13};
+	in.watches[0].collection = "pods";
+	in.watches[0].kube.objects = 14;
+	in.watches[0].kube.synced = true;
+	in.watches[0].kube.errors[KUBE_ERROR_GONE] = 3001;
+	in.watches[1].collection = "services";
+	in.watches[1].kube.objects = 15;
+	in.watches[1].kube.errors[KUBE_ERROR_GONE] = 3002;
+	in.n_watches = 2;
+	in.pods.full = 3003;
+	in.registry.objects[REGISTRY_KIND_SIDECAR] = 16;
+	in.registry.rejected[REGISTRY_REASON_HOST] = 3004;
+	in.registry.full = 3005;
 	in.maps[0] = (struct health_map){"destinations", 5, 64};
 	in.maps[1] = (struct health_map){"addresses", 6, 0};
 	return in;
@@ -58,6 +71,18 @@ static void every_line_is_printed(void **state)
 		"egress_agent_http_connections_cut_total{reason=\"crowded\"} 1005",
 		"egress_agent_http_connections_cut_total{reason=\"late\"} 1006",
 		"egress_agent_http_replies_refused_total 1007",
+		"egress_agent_destinations_named{by=\"pod\"} 11",
+		"egress_agent_destinations_named{by=\"container\"} 12",
+		"egress_agent_destinations_named{by=\"cgroup\"} 13",
+		"egress_agent_api_objects{collection=\"pods\"} 14",
+		"egress_agent_api_objects{collection=\"services\"} 15",
+		"egress_agent_api_synced{collection=\"pods\"} 1",
+		"egress_agent_api_synced{collection=\"services\"} 0",
+		"egress_agent_api_errors_total{reason=\"gone\"} 6003",
+		"egress_agent_pods_lost_total{reason=\"full\"} 3003",
+		"egress_agent_registry_objects{kind=\"Sidecar\"} 16",
+		"egress_agent_registry_objects_rejected_total{reason=\"host\"} 3004",
+		"egress_agent_registry_objects_rejected_total{reason=\"full\"} 3005",
 		"process_cpu_seconds_total 1008.75",
 		"process_resident_memory_bytes 123456",
 		"egress_agent_snapshot_duration_seconds 0.125",
@@ -117,6 +142,8 @@ static void room_for_all(void **state)
 	(void)state;
 	for (in.n_maps = 0; in.n_maps < HEALTH_MAPS_MAX; in.n_maps++)
 		in.maps[in.n_maps] = (struct health_map){"m", 1, 1};
+	for (in.n_watches = 0; in.n_watches < CLUSTER_WATCHES_MAX; in.n_watches++)
+		in.watches[in.n_watches].collection = "c";
 	health_fill(&in, &health);
 	assert_true(health.view.n_counters < ARRAY_SIZE(health.counters));
 	assert_true(health.view.n_gauges < ARRAY_SIZE(health.gauges));

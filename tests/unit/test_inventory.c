@@ -17,7 +17,12 @@
 #define POD_A "kubepods-pod11111111_2222_3333_4444_555555555555.slice"
 #define POD_B "kubepods-pod66666666_7777_8888_9999_000000000000.slice"
 
-enum { APP_A, PROXY_A, APP_B, N_CGROUPS };
+#define POD_C    "kubepods-podaaaaaaaa_bbbb_cccc_dddd_eeeeeeeeeeee.slice"
+#define HEX_16   "0123456789abcdef"
+#define ID_APP   "a" HEX_16 HEX_16 HEX_16 "0123456789abcde"
+#define ID_PROXY "b" HEX_16 HEX_16 HEX_16 "0123456789abcde"
+
+enum { APP_A, PROXY_A, APP_B, APP_C, PROXY_C, N_CGROUPS };
 
 struct world {
 	char root[64];
@@ -26,11 +31,19 @@ struct world {
 	struct inventory *inventory;
 	struct bpf_dest_row dests[64];
 	struct bpf_request_row requests[16];
+	struct bpf_address_row addresses[8];
 	struct bpf_workload_row workloads[N_CGROUPS];
 	struct bpf_snapshot s;
+	struct inventory_view view;
 };
 
-static const char *const paths[N_CGROUPS] = {POD_A "/app", POD_A "/istio-proxy", POD_B "/other"};
+static const char *const paths[N_CGROUPS] = {
+	POD_A "/app",
+	POD_A "/istio-proxy",
+	POD_B "/other",
+	POD_C "/cri-containerd-" ID_APP ".scope",
+	POD_C "/cri-containerd-" ID_PROXY ".scope",
+};
 
 static void world_open(struct world *w, uint32_t max_hosts)
 {
@@ -54,6 +67,7 @@ static void world_open(struct world *w, uint32_t max_hosts)
 	assert_int_equal(inventory_new(&options, w->cgroups, &w->inventory), 0);
 	w->s = (struct bpf_snapshot){.dests = w->dests,
 				     .requests = w->requests,
+				     .addresses = w->addresses,
 				     .workloads = w->workloads,
 				     .n_workloads = N_CGROUPS,
 				     .since_ns = 1000000000,
@@ -100,7 +114,7 @@ static struct destination_list list_of(struct world *w)
 	struct destination_list list = {0};
 
 	qsort(w->workloads, N_CGROUPS, sizeof(w->workloads[0]), compare_workloads);
-	assert_int_equal(inventory_list(w->inventory, &w->s, 1700000009000, &list), 0);
+	assert_int_equal(inventory_list(w->inventory, &w->s, &w->view, 1700000009000, &list), 0);
 	return list;
 }
 
@@ -338,6 +352,235 @@ static void test_range_parse(void **state)
 		assert_int_equal(range_parse(wrong[i], &r), -EINVAL);
 }
 
+static cJSON *parse(const char *text)
+{
+	cJSON *object = cJSON_Parse(text);
+
+	assert_non_null(object);
+	return object;
+}
+
+#define POD(spec, statuses, extra)                                                                 \
+	"{\"metadata\": {\"namespace\": \"shop\", \"name\": \"cart-5d-x\", \"generateName\": "     \
+	"\"cart-5d-\", \"uid\": \"aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\", \"labels\": {\"app\": "  \
+	"\"cart\", \"pod-template-hash\": \"5d\"}, " extra                                         \
+	"\"ownerReferences\": [{\"kind\": \"ReplicaSet\", \"name\": \"cart-5d\", \"controller\": " \
+	"true}]}, \"spec\": {\"containers\": [" spec "]}, \"status\": {\"containerStatuses\": "    \
+	"[{\"name\": \"cart\", \"containerID\": \"containerd://" ID_APP "\"}" statuses "]}}"
+#define PROXY_STATUS ", {\"name\": \"istio-proxy\", \"containerID\": \"containerd://" ID_PROXY "\"}"
+#define CART         "{\"name\": \"cart\"}"
+#define PROXY        ", {\"name\": \"istio-proxy\"}"
+
+static void give_pod(struct world *w, const char *text)
+{
+	cJSON *object = parse(text);
+
+	if (!w->view.pods)
+		assert_int_equal(pods_new(&w->view.pods), 0);
+	assert_int_equal(pods_object(object, w->view.pods), 0);
+	cJSON_Delete(object);
+}
+
+/* The application's leg of one connection that was taken and of one that was not, the sidecar's own, and a datagram. */
+static void add_mesh_legs(struct world *w)
+{
+	add_leg(w, APP_C, EA_PROTO_HTTP, "taken.example", 80, EA_FACT_REDIRECTED, 3);
+	add_leg(w, APP_C, EA_PROTO_TLS, "past.example", 8443, EA_FACT_DIRECT, 1);
+	add_leg(w, PROXY_C, EA_PROTO_TLS, "taken.example", 443, EA_FACT_DIRECT, 1);
+	add_leg(w, APP_C, EA_PROTO_UDP, "udp.example", 443, EA_FACT_DIRECT, 1);
+	add_leg(w, APP_C, EA_PROTO_TLS, "in.example", 443, EA_FACT_DIRECT, 1);
+	w->dests[w->s.n_dests - 1].key.internal = 1;
+}
+
+static void check_row(const struct destination_list *list, const char *workload, const char *host,
+		      enum protocol protocol, enum interception interception, uint32_t findings)
+{
+	const uint32_t mesh = 1u << FINDING_QUIC_BYPASS | 1u << FINDING_MESH_BYPASS;
+	const struct destination *d = find(list, workload, host, protocol);
+
+	assert_non_null(d);
+	assert_int_equal(d->interception, interception);
+	assert_int_equal(d->findings & mesh, findings);
+}
+
+/* Before the pod list the container's id and the pod's uid are shown; the same counts go to the workload after it. */
+static void test_pods(void **state)
+{
+	struct destination_list list;
+	const struct destination *d;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	add_mesh_legs(&w);
+	list = list_of(&w);
+	d = find(&list, "a0123456789a", "taken.example", PROTOCOL_HTTP);
+	assert_non_null(d);
+	assert_string_equal(d->source.pod_uid, "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee");
+	assert_non_null(find(&list, "b0123456789a", "taken.example", PROTOCOL_TLS));
+	destination_list_done(&list);
+
+	give_pod(&w, POD(CART PROXY, PROXY_STATUS, ""));
+	list = list_of(&w);
+	assert_int_equal(list.n, 4);
+	check_row(&list, "cart", "taken.example", PROTOCOL_HTTP, INTERCEPTION_SIDECAR, 0);
+	check_row(&list, "cart", "past.example", PROTOCOL_TLS, INTERCEPTION_BYPASS,
+		  1u << FINDING_MESH_BYPASS);
+	check_row(&list, "cart", "udp.example", PROTOCOL_UDP, INTERCEPTION_BYPASS,
+		  1u << FINDING_QUIC_BYPASS);
+	check_row(&list, "cart", "in.example", PROTOCOL_TLS, INTERCEPTION_BYPASS, 0);
+	d = find(&list, "cart", "taken.example", PROTOCOL_HTTP);
+	assert_string_equal(d->source.ns, "shop");
+	assert_string_equal(d->source.workload_kind, "Deployment");
+	assert_string_equal(d->source.canonical_service, "cart");
+	assert_true(!d->source.pod_uid || !*d->source.pod_uid);
+	assert_true(d->tls_origination);
+	assert_int_equal(d->opened, 3);
+	destination_list_done(&list);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
+/* After a restart of the agent nothing is left of a pod that is gone but that its proxy was one. */
+static void test_gone_proxy(void **state)
+{
+	struct destination_list list;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	add_leg(&w, APP_A, EA_PROTO_TLS, "a.example", 443, EA_FACT_DIRECT, 1);
+	w.dests[0].key.cgroup_id = w.workloads[APP_A].cgroup_id = 999999999;
+	w.workloads[APP_A].flags = EA_WORKLOAD_PROXY;
+	list = list_of(&w);
+	assert_int_equal(list.n, 0);
+	destination_list_done(&list);
+	world_close(&w);
+}
+
+/* ztunnel's legs are its pods': believed of a pod of that name whose sockets answer on the mesh's port. */
+static void test_ztunnel(void **state)
+{
+	struct destination_list list;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	add_leg(&w, APP_C, EA_PROTO_TLS, "a.example", 443, EA_FACT_DIRECT, 1);
+	give_pod(&w, "{\"metadata\": {\"namespace\": \"istio-system\", \"name\": \"ztunnel-x\", "
+		     "\"generateName\": \"ztunnel-\", \"uid\": "
+		     "\"aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee\", "
+		     "\"labels\": {\"app\": \"ztunnel\"}, \"ownerReferences\": [{\"kind\": "
+		     "\"DaemonSet\", \"name\": \"ztunnel\", \"controller\": true}]}, \"spec\": "
+		     "{\"containers\": [{\"name\": \"istio-proxy\"}]}}");
+	list = list_of(&w);
+	assert_int_equal(list.n, 1);
+	destination_list_done(&list);
+	flag_proxy(&w, APP_C);
+	list = list_of(&w);
+	assert_int_equal(list.n, 0);
+	destination_list_done(&list);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
+/* No sidecar: nothing went past anything. Ambient: ztunnel takes connections in the pod's own network. */
+static void test_other_meshes(void **state)
+{
+	struct destination_list list;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	add_leg(&w, APP_C, EA_PROTO_TLS, "direct.example", 443, EA_FACT_DIRECT, 1);
+	give_pod(&w, POD(CART, "", ""));
+	list = list_of(&w);
+	check_row(&list, "cart", "direct.example", PROTOCOL_TLS, INTERCEPTION_NONE, 0);
+	destination_list_done(&list);
+
+	add_leg(&w, APP_C, EA_PROTO_TLS, "taken.example", 443, EA_FACT_REDIRECTED, 1);
+	give_pod(&w, POD(CART, "",
+			 "\"annotations\": {\"ambient.istio.io/redirection\": \"enabled\"}, "));
+	list = list_of(&w);
+	check_row(&list, "cart", "taken.example", PROTOCOL_TLS, INTERCEPTION_AMBIENT, 0);
+	check_row(&list, "cart", "direct.example", PROTOCOL_TLS, INTERCEPTION_BYPASS,
+		  1u << FINDING_MESH_BYPASS);
+	destination_list_done(&list);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
+/* Where the last row was reached. */
+static void add_address(struct world *w, const char ip[16])
+{
+	struct bpf_address_row *a = &w->addresses[w->s.n_addresses++];
+
+	*a = (struct bpf_address_row){.dest_id = w->dests[w->s.n_dests - 1].id,
+				      .last_ns = 2000000000};
+	memcpy(a->addr, ip, sizeof(a->addr));
+}
+
+static void put(struct registry_store *store, const char *text)
+{
+	cJSON *object = parse(text);
+	const char *why;
+
+	assert_int_equal(registry_put(store, object, &why), 0);
+	cJSON_Delete(object);
+}
+
+/* Each row is asked for as its own namespace sees it; what is in the cluster is internal. */
+static void test_registry(void **state)
+{
+	const struct registry_options options = REGISTRY_OPTIONS_DEFAULT;
+	struct registry_store *store;
+	struct destination_list list;
+	struct coverage c;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	give_pod(&w, POD(CART PROXY, PROXY_STATUS, ""));
+	assert_int_equal(registry_new(&options, &store), 0);
+	put(store,
+	    "{\"apiVersion\": \"networking.istio.io/v1\", \"kind\": \"ServiceEntry\", "
+	    "\"metadata\": {\"namespace\": \"shop\", \"name\": \"a\"}, \"spec\": {\"hosts\": "
+	    "[\"known.example\"], \"exportTo\": [\".\"], \"location\": \"MESH_EXTERNAL\", "
+	    "\"resolution\": \"DNS\", \"ports\": [{\"number\": 443, \"name\": \"tls\", "
+	    "\"protocol\": \"TLS\"}]}}");
+	put(store,
+	    "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"namespace\": "
+	    "\"shop\", \"name\": \"db\"}, \"spec\": {\"clusterIP\": \"10.0.0.9\", \"ports\": "
+	    "[{\"port\": 80}]}}");
+	w.view.registry = store;
+	add_leg(&w, APP_C, EA_PROTO_TLS, "known.example", 443, EA_FACT_REDIRECTED, 1);
+	add_leg(&w, APP_C, EA_PROTO_TLS, "unknown.example", 443, EA_FACT_REDIRECTED, 1);
+	add_leg(&w, APP_A, EA_PROTO_TLS, "known.example", 443, EA_FACT_REDIRECTED, 1);
+	add_leg(&w, APP_C, EA_PROTO_HTTP, "db.shop.svc.cluster.local", 80, EA_FACT_REDIRECTED, 1);
+	add_leg(&w, APP_C, EA_PROTO_HTTP, "web.shop.svc.cluster.local", 80, EA_FACT_REDIRECTED, 1);
+	add_address(&w, "\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\1\2\3");
+	add_leg(&w, APP_C, EA_PROTO_HTTP, "x.svc", 80, EA_FACT_REDIRECTED, 1);
+	add_address(&w, "\0\0\0\0\0\0\0\0\0\0\xff\xff\xcb\0\x71\x09");
+	list = list_of(&w);
+	assert_int_equal(find(&list, "cart", "known.example", PROTOCOL_TLS)->registry,
+			 REGISTRY_REGISTERED);
+	assert_int_equal(find(&list, "cart", "unknown.example", PROTOCOL_TLS)->registry,
+			 REGISTRY_PASSTHROUGH);
+	/* With a pod list, a workload that is not in it has no proxy that could be asked. */
+	assert_int_equal(find(&list, "app", "known.example", PROTOCOL_TLS)->registry,
+			 REGISTRY_UNKNOWN);
+	assert_true(find(&list, "cart", "db.shop.svc.cluster.local", PROTOCOL_HTTP)->internal);
+	assert_true(find(&list, "cart", "web.shop.svc.cluster.local", PROTOCOL_HTTP)->internal);
+	/* A name is what the client says. */
+	assert_false(find(&list, "cart", "x.svc", PROTOCOL_HTTP)->internal);
+	destination_list_coverage(&list, &c);
+	assert_true(c.destinations == 4 && c.named == 1 && c.l7 == 0 && c.unknown == 1);
+	destination_list_done(&list);
+	registry_free(store);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
 /* Every allocation failing in turn: -ENOMEM, nothing leaked (the sanitizer tells), and the next list is right. */
 static void test_no_memory(void **state)
 {
@@ -354,7 +597,7 @@ static void test_no_memory(void **state)
 	qsort(w.workloads, N_CGROUPS, sizeof(w.workloads[0]), compare_workloads);
 	for (unsigned int n = 1; n < 500 && r; n++) {
 		alloc_fail_at(n);
-		r = inventory_list(w.inventory, &w.s, 1, &list);
+		r = inventory_list(w.inventory, &w.s, &w.view, 1, &list);
 		alloc_fail_at(0);
 		assert_true(r == 0 || r == -ENOMEM);
 	}
@@ -375,6 +618,11 @@ int main(void)
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_range_parse),
+		cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_gone_proxy),
+		cmocka_unit_test(test_ztunnel),
+		cmocka_unit_test(test_other_meshes),
+		cmocka_unit_test(test_registry),
 		cmocka_unit_test(test_no_memory),
 	};
 

@@ -57,6 +57,7 @@ static const char sample[] =
 	"1.000000005}, \"requestBytes\": 100, \"responseBytes\": 200}, \"addresses\": "
 	"[\"1.2.3.4\", "
 	"\"2001:db8::1\"], \"findings\": [\"ip-literal\", \"mixed-tls-and-plaintext\"]}],\n"
+	" \"coverage\": {\"destinations\": 1, \"unknown\": 0, \"named\": 0, \"l7\": 0},\n"
 	" \"limits\": {\"destinationsDropped\": 3, \"hostsFolded\": 4}}\n";
 
 static struct destination_list parse(const char *text)
@@ -215,10 +216,12 @@ static void test_empty_list(void **state)
 	char *text = print(&list);
 
 	(void)state;
-	assert_string_equal(text,
-			    "{\"apiVersion\": \"egress-agent/v1\", \"kind\": \"DestinationList\", "
-			    "\"node\": \"\",\n \"destinations\": [],\n \"limits\": "
-			    "{\"destinationsDropped\": 0, \"hostsFolded\": 0}}\n");
+	assert_string_equal(
+		text,
+		"{\"apiVersion\": \"egress-agent/v1\", \"kind\": \"DestinationList\", "
+		"\"node\": \"\",\n \"destinations\": [],\n \"coverage\": {\"destinations\": 0, "
+		"\"unknown\": 0, \"named\": 0, \"l7\": 0},\n \"limits\": "
+		"{\"destinationsDropped\": 0, \"hostsFolded\": 0}}\n");
 	again = parse(text);
 	assert_int_equal(again.n, 0);
 	destination_list_done(&again);

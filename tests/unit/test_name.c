@@ -16,6 +16,10 @@
 #include "name.h"
 #include "util.h"
 
+#define SHORT_NAME                                                                               \
+	"is a short name, which Istio takes for a Service of the namespace: no DestinationRule " \
+	"or VirtualService would match it"
+
 /* From a buffer of exactly len bytes, so that the sanitizer sees any read beyond it. */
 static enum name_kind classify(const char *name, size_t len)
 {
@@ -190,11 +194,11 @@ static void test_registrable(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		/* Single labels are legal for Istio, yet no object may be made for them. */
 		if (!strchr(good[i], '.'))
-			assert_string_equal(name_unregistrable(good[i]), "is a single label");
+			assert_string_equal(name_unregistrable(good[i]), SHORT_NAME);
 		else
 			assert_null(name_unregistrable(good[i]));
 	}
-	assert_string_equal(name_unregistrable(label64 + 1), "is a single label");
+	assert_string_equal(name_unregistrable(label64 + 1), SHORT_NAME);
 }
 
 static const struct {
@@ -231,7 +235,7 @@ static const struct {
 	{"a.example.5", "ends in a number"},
 	{"a.99999999999999999999999", "ends in a number"},
 	{"5", "ends in a number"},
-	{"db", "is a single label"},
+	{"db", SHORT_NAME},
 	{"localhost", "is the local host"},
 	{"a.localhost", "is the local host"},
 	{"a.b.localhost", "is the local host"},

@@ -51,7 +51,8 @@ static struct destination *add(struct destination_list *list, const char *ns, co
 static char *format(const struct destination_list *list, enum table_form form, unsigned int width,
 		    bool utf8)
 {
-	struct table_options options = {.form = form, .width = width, .utf8 = utf8};
+	struct table_options options = {
+		.form = form, .width = width, .utf8 = utf8, .coverage = true};
 	char *text;
 	size_t size;
 
@@ -111,6 +112,33 @@ static void test_narrow(void **state)
 		     "      0      1234\n"
 		     "-          a.service  ~other            -  tcp    l4       0       0     0   "
 		     "      0         -\n");
+	destination_list_done(&list);
+}
+
+/* With a registry: its word for each row, and the sum; what is internal is nobody's to name. */
+static void test_coverage(void **state)
+{
+	struct destination_list list = two_rows("");
+	struct destination *d;
+
+	(void)state;
+	list.items[0].registry = REGISTRY_REGISTERED;
+	list.items[1].registry = REGISTRY_ORIGINATED;
+	list.items[2].registry = REGISTRY_PASSTHROUGH;
+	d = add(&list, "", "curl", "in.example", 80, PROTOCOL_HTTP);
+	d->internal = true;
+	assert_table(&list, TABLE_NARROW, 200, false,
+		     "WORKLOAD   HOST           PORT  PROTO  VIS  CONNS  ACTIVE  SENT  RECEIVED  "
+		     "REQUESTS  REGISTRY\n"
+		     "curl       httpbin.org     443  tls    l4      54       1   30K      392K    "
+		     "     -  registered\n"
+		     "curl       plain.example    80  http   l7       2       2     0         0    "
+		     "  1234  originated\n"
+		     "a.service  ~other            -  tcp    l4       0       0     0         0    "
+		     "     -  passthrough\n"
+		     "curl       in.example       80  http   l7       0       0     0         0    "
+		     "     0  unknown\n"
+		     "\ncoverage: 3 external destinations, 2 the mesh can name (66 %), 1 at L7\n");
 	destination_list_done(&list);
 }
 
@@ -344,11 +372,11 @@ static void test_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_narrow),    cmocka_unit_test(test_no_namespace_column),
-		cmocka_unit_test(test_wide),      cmocka_unit_test(test_tsv),
-		cmocka_unit_test(test_sizes),     cmocka_unit_test(test_fits_any_width),
-		cmocka_unit_test(test_cut),       cmocka_unit_test(test_hostile_names),
-		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_narrow),   cmocka_unit_test(test_no_namespace_column),
+		cmocka_unit_test(test_wide),     cmocka_unit_test(test_tsv),
+		cmocka_unit_test(test_sizes),    cmocka_unit_test(test_fits_any_width),
+		cmocka_unit_test(test_cut),      cmocka_unit_test(test_hostile_names),
+		cmocka_unit_test(test_coverage), cmocka_unit_test(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
