@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 4
+#define EA_ABI 5
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253
@@ -107,6 +107,35 @@ enum ea_fact {
 
 #define EA_FACT_CHOSEN_SHIFT 20
 
+/*
+ * Upper bounds of the distributions of times, in microseconds, ascending; what is beyond the last one falls into one
+ * bucket more. Short: connect and TLS handshake. Long: requests, the bounds Istio's duration metrics have.
+ */
+#define EA_SHORT_BOUNDS_US                                                                 \
+	{                                                                                  \
+		1000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, \
+			5000000, 10000000                                                  \
+	}
+#define EA_LONG_BOUNDS_US                                                                        \
+	{                                                                                        \
+		500, 1000, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000,  \
+			5000000, 10000000, 30000000, 60000000, 300000000, 600000000, 1800000000, \
+			3600000000                                                               \
+	}
+#define EA_SHORT_BUCKETS 13
+#define EA_LONG_BUCKETS  20
+
+/* Each bucket holds what is beyond the bound before it and not beyond its own: not cumulative. */
+struct ea_short_times {
+	__u64 sum_ns;
+	__u64 n[EA_SHORT_BUCKETS];
+};
+
+struct ea_long_times {
+	__u64 sum_ns;
+	__u64 n[EA_LONG_BUCKETS];
+};
+
 /* Value of ea_stats, keyed by the destination's id. All fields but last_ns and facts are sums. */
 struct ea_stats {
 	__u64 opened; /* connections established and attributed to this destination */
@@ -121,6 +150,9 @@ struct ea_stats {
 	__u64 last_ns;           /* last connection opened or closed, request or answer seen */
 	__u32 facts;             /* enum ea_fact */
 	__u32 pad;
+	struct ea_short_times connect; /* SYN to established; of connections that were */
+	struct ea_short_times
+		handshake; /* end of the ClientHello to the first byte of the server's flight */
 };
 
 /* Key of ea_requests: answered requests of one destination. */
@@ -135,6 +167,8 @@ struct ea_request_key {
 struct ea_request_stats {
 	__u64 count;
 	__u64 first_byte_ns; /* sum over count: end of the request's head to the answer's first byte */
+	struct ea_long_times
+		duration; /* end of the request's head to the end of the answer; of those that came to an end */
 };
 
 /* Key of ea_addrs: an address a destination was reached at. The value is the last time, in ns. */
@@ -236,7 +270,7 @@ struct ea_config {
 };
 
 _Static_assert(sizeof(struct ea_dest_key) == 272, "ABI");
-_Static_assert(sizeof(struct ea_stats) == 88, "ABI");
+_Static_assert(sizeof(struct ea_stats) == 312, "ABI");
 _Static_assert(sizeof(struct ea_request_key) == 8, "ABI");
 _Static_assert(sizeof(struct ea_addr_key) == 20, "ABI");
 _Static_assert(sizeof(struct ea_state) == 32, "ABI");

@@ -67,7 +67,7 @@ struct bpf_request_row {
 	uint32_t dest_id;
 	uint16_t code;
 	uint8_t method;
-	uint64_t count, first_byte_ns;
+	struct ea_request_stats stats;
 };
 
 struct bpf_address_row {

@@ -157,8 +157,7 @@ static int read_requests(struct bpf_agent *a, struct bpf_snapshot *s)
 			.dest_id = key->dest_id,
 			.code = key->code,
 			.method = key->method,
-			.count = v->count,
-			.first_byte_ns = v->first_byte_ns,
+			.stats = *v,
 		};
 	}
 	s->n_requests = d.n;

@@ -115,9 +115,17 @@ static int requests_to(struct pass *p, uint32_t id, struct destination *d)
 	for (; !r && p->request_at < s->n_requests; p->request_at++) {
 		const struct bpf_request_row *q = &s->requests[p->request_at];
 
+		const struct request_count add = {
+			.code = q->code,
+			.method = q->method,
+			.count = q->stats.count,
+			.first_byte_ns = q->stats.first_byte_ns,
+			.duration = q->stats.duration,
+		};
+
 		if (q->dest_id != id)
 			break;
-		r = destination_add_requests(d, q->code, q->method, q->count, q->first_byte_ns);
+		r = destination_add_requests(d, &add);
 	}
 	return r;
 }
@@ -147,6 +155,8 @@ static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *ro
 		d->closed = d->opened; /* nobody tells */
 	d->failed = row->stats.failed;
 	d->handshakes_failed = row->stats.handshakes_failed;
+	d->connect = row->stats.connect;
+	d->handshake = row->stats.handshake;
 	d->sent = row->stats.sent;
 	d->received = row->stats.received;
 	d->requests = row->stats.requests;

@@ -318,14 +318,18 @@ static void read_codes(const struct place *p, const char *key, enum ea_method me
 	cJSON_ArrayForEach(item, codes.object) {
 		char *end;
 		unsigned long code = strtoul(item->string, &end, 10);
-		uint64_t count = read_count_item(&codes, key, item);
+		struct request_count add = {
+			.code = (uint16_t)code,
+			.method = (uint8_t)method,
+			.count = read_count_item(&codes, key, item),
+		};
 
 		if (!isdigit((unsigned char)item->string[0]) || *end || code > 999 ||
 		    (code > 0 && code < 100))
 			place_fail(&codes, key, -EINVAL, "has a key that is no status code");
 		if (p->reader->error)
 			return;
-		if (destination_add_requests(d, (uint16_t)code, method, count, 0) < 0)
+		if (destination_add_requests(d, &add) < 0)
 			place_fail(&codes, key, -ENOMEM, NULL);
 	}
 }

@@ -131,30 +131,42 @@ static int request_compare(const struct request_count *a, const struct request_c
 	return (a->method > b->method) - (a->method < b->method);
 }
 
+static void times_add(__u64 *into, const __u64 *from, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		into[i] = model_add(into[i], from[i]);
+}
+
+static void short_times_add(struct ea_short_times *into, const struct ea_short_times *from)
+{
+	into->sum_ns = model_add(into->sum_ns, from->sum_ns);
+	times_add(into->n, from->n, EA_SHORT_BUCKETS);
+}
+
 static void request_add(struct request_count *into, const struct request_count *from)
 {
 	into->count = model_add(into->count, from->count);
 	into->first_byte_ns = model_add(into->first_byte_ns, from->first_byte_ns);
+	into->duration.sum_ns = model_add(into->duration.sum_ns, from->duration.sum_ns);
+	times_add(into->duration.n, from->duration.n, EA_LONG_BUCKETS);
 }
 
-int destination_add_requests(struct destination *d, uint16_t code, enum ea_method method,
-			     uint64_t count, uint64_t first_byte_ns)
+int destination_add_requests(struct destination *d, const struct request_count *add)
 {
-	struct request_count add = {code, (uint8_t)method, count, first_byte_ns};
 	struct request_count *grown;
 	size_t i = 0;
 
-	while (i < d->n_by_code && request_compare(&d->by_code[i], &add) < 0)
+	while (i < d->n_by_code && request_compare(&d->by_code[i], add) < 0)
 		i++;
-	if (i < d->n_by_code && request_compare(&d->by_code[i], &add) == 0) {
-		request_add(&d->by_code[i], &add);
+	if (i < d->n_by_code && request_compare(&d->by_code[i], add) == 0) {
+		request_add(&d->by_code[i], add);
 		return 0;
 	}
 	grown = realloc(d->by_code, (d->n_by_code + 1) * sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	memmove(grown + i + 1, grown + i, (d->n_by_code - i) * sizeof(*grown));
-	grown[i] = add;
+	grown[i] = *add;
 	d->by_code = grown;
 	d->n_by_code++;
 	return 0;
@@ -250,6 +262,8 @@ static void destination_merge_counters(struct destination *into, const struct de
 	into->closed = model_add(into->closed, from->closed);
 	into->failed = model_add(into->failed, from->failed);
 	into->handshakes_failed = model_add(into->handshakes_failed, from->handshakes_failed);
+	short_times_add(&into->connect, &from->connect);
+	short_times_add(&into->handshake, &from->handshake);
 	into->sent = model_add(into->sent, from->sent);
 	into->received = model_add(into->received, from->received);
 	into->requests = model_add(into->requests, from->requests);

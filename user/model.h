@@ -130,6 +130,7 @@ struct request_count {
 	uint8_t method; /* enum ea_method */
 	uint64_t count;
 	uint64_t first_byte_ns; /* sum over count; see struct ea_request_stats */
+	struct ea_long_times duration;
 };
 
 struct address {
@@ -156,6 +157,7 @@ struct destination {
 
 	uint64_t opened, closed, failed; /* connections; active = opened - closed */
 	uint64_t handshakes_failed;      /* TLS handshakes ended by an alert in the clear */
+	struct ea_short_times connect, handshake; /* as in struct ea_stats; not part of the JSON form */
 	uint64_t sent, received;         /* payload bytes as the application sees them */
 	uint64_t requests;               /* request heads seen; >= the sum over by_code */
 	uint64_t request_bytes, response_bytes;
@@ -208,9 +210,8 @@ int destination_compare(const struct destination *a, const struct destination *b
 /* Take over *d (it is zeroed on success, untouched on failure). */
 int destination_list_add(struct destination_list *list, struct destination *d);
 
-/* Add count (and its first-byte time) to d's (code, method) entry. */
-int destination_add_requests(struct destination *d, uint16_t code, enum ea_method method,
-			     uint64_t count, uint64_t first_byte_ns);
+/* Add to d's entry of the same code and method. */
+int destination_add_requests(struct destination *d, const struct request_count *add);
 
 /* Remember an address, keeping the MODEL_ADDRESSES_MAX most recent. */
 void destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms);

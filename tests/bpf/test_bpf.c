@@ -327,7 +327,7 @@ static bool http_rows_right(const struct bpf_snapshot *s, uint16_t port, const s
 		counted += s->dests[i].stats.requests;
 		for (size_t k = 0; k < s->n_requests; k++)
 			if (s->requests[k].dest_id == s->dests[i].id)
-				counted += s->requests[k].count;
+				counted += s->requests[k].stats.count;
 	}
 	sprintf(why, "%llu requests and answers in all, want %llu; %llu opened",
 		(unsigned long long)counted, (unsigned long long)(2 * requests),

@@ -88,8 +88,11 @@ static int add_row(struct destination_list *list, const char *ns, const char *wo
 	if (r == 0 && !d.host)
 		r = -ENOMEM;
 	if (r == 0 && protocol == PROTOCOL_HTTP) {
+		const struct request_count add = {
+			.code = 200, .method = EA_METHOD_GET, .count = 3, .first_byte_ns = 3000000};
+
 		d.requests = 3;
-		r = destination_add_requests(&d, 200, EA_METHOD_GET, 3, 3000000);
+		r = destination_add_requests(&d, &add);
 	}
 	if (r == 0)
 		r = destination_list_add(list, &d);

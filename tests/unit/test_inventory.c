@@ -317,9 +317,9 @@ static void test_requests(void **state)
 	world_open(&w, 200);
 	add_leg(&w, APP_A, EA_PROTO_HTTP, "r.example", 80, EA_FACT_DIRECT, 1);
 	add_leg(&w, APP_B, EA_PROTO_HTTP, "r.example", 80, EA_FACT_DIRECT, 1);
-	w.requests[0] = (struct bpf_request_row){2, 200, EA_METHOD_GET, 5, 500};
-	w.requests[1] = (struct bpf_request_row){2, 404, EA_METHOD_HEAD, 1, 100};
-	w.requests[2] = (struct bpf_request_row){3, 500, EA_METHOD_POST, 7, 700};
+	w.requests[0] = (struct bpf_request_row){2, 200, EA_METHOD_GET, {.count = 5, .first_byte_ns = 500}};
+	w.requests[1] = (struct bpf_request_row){2, 404, EA_METHOD_HEAD, {.count = 1, .first_byte_ns = 100}};
+	w.requests[2] = (struct bpf_request_row){3, 500, EA_METHOD_POST, {.count = 7, .first_byte_ns = 700}};
 	w.s.n_requests = 3;
 	list = list_of(&w);
 	d = find(&list, "app", "r.example", PROTOCOL_HTTP);

@@ -80,7 +80,9 @@ static struct destination *add(struct destination_list *list, const char *host, 
 
 static void requests(struct destination *d, uint16_t code, enum ea_method method, uint64_t count)
 {
-	assert_int_equal(destination_add_requests(d, code, method, count, 0), 0);
+	const struct request_count add = {.code = code, .method = (uint8_t)method, .count = count};
+
+	assert_int_equal(destination_add_requests(d, &add), 0);
 }
 
 static char *expose(const struct destination_list *list, const struct agent_health *h)

@@ -72,6 +72,15 @@ static void random_address(struct destination *d)
 	destination_add_address(d, ip, random_below(30));
 }
 
+static int add_requests(struct destination *d, uint16_t code, enum ea_method method, uint64_t count,
+			uint64_t first_byte_ns)
+{
+	struct request_count add = {code, (uint8_t)method, count, first_byte_ns, {count, {0}}};
+
+	add.duration.n[count % EA_LONG_BUCKETS] = count;
+	return destination_add_requests(d, &add);
+}
+
 static struct destination random_destination(void)
 {
 	static const char *const names[] = {"", "a", "b", "ab"};
@@ -96,6 +105,10 @@ static struct destination random_destination(void)
 	d.closed = random_below(1000);
 	d.failed = random_below(10) ? random_below(1000) : MODEL_COUNT_MAX - random_below(1000);
 	d.handshakes_failed = random_below(1000);
+	d.connect.sum_ns = random_below(1000);
+	d.connect.n[random_below(EA_SHORT_BUCKETS)] = random_below(10);
+	d.handshake.sum_ns = random_below(1000);
+	d.handshake.n[random_below(EA_SHORT_BUCKETS)] = random_below(10);
 	d.sent = random_below(100000);
 	d.received = random_below(100000);
 	d.requests = random_below(1000);
@@ -105,9 +118,9 @@ static struct destination random_destination(void)
 	d.last_ms = random_below(4) * 1000;
 	d.findings = random_below(1u << FINDING_MAX);
 	for (uint32_t i = random_below(6); i > 0; i--)
-		assert_int_equal(destination_add_requests(&d, (uint16_t)(200 + random_below(3)),
-							  (enum ea_method)random_below(3),
-							  random_below(9), random_below(9)),
+		assert_int_equal(add_requests(&d, (uint16_t)(200 + random_below(3)),
+					      (enum ea_method)random_below(3), random_below(9),
+					      random_below(9)),
 				 0);
 	for (uint32_t i = random_below(25); i > 0; i--)
 		random_address(&d);
@@ -165,6 +178,8 @@ static void assert_same_destination(const struct destination *a, const struct de
 	assert_int_equal(a->tls_versions, b->tls_versions);
 	assert_int_equal(a->tls_offered, b->tls_offered);
 	assert_true(a->handshakes_failed == b->handshakes_failed);
+	assert_memory_equal(&a->connect, &b->connect, sizeof(a->connect));
+	assert_memory_equal(&a->handshake, &b->handshake, sizeof(a->handshake));
 	assert_int_equal(a->alpn, b->alpn);
 	assert_int_equal(a->ech, b->ech);
 	assert_int_equal(a->tls_origination, b->tls_origination);
@@ -180,6 +195,8 @@ static void assert_same_destination(const struct destination *a, const struct de
 		assert_int_equal(a->by_code[i].method, b->by_code[i].method);
 		assert_true(a->by_code[i].count == b->by_code[i].count);
 		assert_true(a->by_code[i].first_byte_ns == b->by_code[i].first_byte_ns);
+		assert_memory_equal(&a->by_code[i].duration, &b->by_code[i].duration,
+				    sizeof(a->by_code[i].duration));
 	}
 	assert_int_equal(a->n_addresses, b->n_addresses);
 	for (size_t i = 0; i < a->n_addresses; i++) {
@@ -337,19 +354,21 @@ static void test_requests(void **state)
 	struct destination d = {0};
 
 	(void)state;
-	assert_int_equal(destination_add_requests(&d, 504, EA_METHOD_GET, 2, 20), 0);
-	assert_int_equal(destination_add_requests(&d, 200, EA_METHOD_POST, 1, 5), 0);
-	assert_int_equal(destination_add_requests(&d, 200, EA_METHOD_GET, 3, 7), 0);
-	assert_int_equal(destination_add_requests(&d, 200, EA_METHOD_POST, 4, 1), 0);
+	assert_int_equal(add_requests(&d, 504, EA_METHOD_GET, 2, 20), 0);
+	assert_int_equal(add_requests(&d, 200, EA_METHOD_POST, 1, 5), 0);
+	assert_int_equal(add_requests(&d, 200, EA_METHOD_GET, 3, 7), 0);
+	assert_int_equal(add_requests(&d, 200, EA_METHOD_POST, 4, 1), 0);
 	assert_int_equal(d.n_by_code, 3);
 	assert_int_equal(d.by_code[0].method, EA_METHOD_GET);
 	assert_int_equal(d.by_code[1].method, EA_METHOD_POST);
 	assert_int_equal(d.by_code[2].code, 504);
 	assert_true(d.by_code[1].count == 5 && d.by_code[1].first_byte_ns == 6);
+	assert_true(d.by_code[1].duration.n[1] == 1 && d.by_code[1].duration.n[4] == 4);
+	assert_true(d.by_code[1].duration.sum_ns == 5);
 	assert_int_equal(d.requests, 0);
 	alloc_fail_at(1);
-	assert_int_equal(destination_add_requests(&d, 404, EA_METHOD_GET, 1, 1), -ENOMEM);
-	assert_int_equal(destination_add_requests(&d, 200, EA_METHOD_GET, 1, 1), 0);
+	assert_int_equal(add_requests(&d, 404, EA_METHOD_GET, 1, 1), -ENOMEM);
+	assert_int_equal(add_requests(&d, 200, EA_METHOD_GET, 1, 1), 0);
 	alloc_fail_at(0);
 	assert_int_equal(d.n_by_code, 3);
 	assert_true(d.by_code[0].count == 4);
