@@ -61,23 +61,19 @@ static __always_inline struct ea_stats *stats_get(__u32 id)
 	return s;
 }
 
-/* An answered request (code 0: given up). */
-static __always_inline void requests_add(__u32 id, __u16 code, __u8 method, __u64 first_byte_ns)
+/* The row of answered requests, created if need be. NULL (counted) without memory. */
+static __always_inline struct ea_request_stats *requests_get(const struct ea_request_key *key)
 {
 	static const struct ea_request_stats zero;
-	struct ea_request_key key = {.dest_id = id, .code = code, .method = method};
-	struct ea_request_stats *s = bpf_map_lookup_elem(&ea_requests, &key);
+	struct ea_request_stats *s = bpf_map_lookup_elem(&ea_requests, key);
 
-	if (!s) {
-		bpf_map_update_elem(&ea_requests, &key, &zero, BPF_NOEXIST);
-		s = bpf_map_lookup_elem(&ea_requests, &key);
-	}
-	if (!s) {
+	if (s)
+		return s;
+	bpf_map_update_elem(&ea_requests, key, &zero, BPF_NOEXIST);
+	s = bpf_map_lookup_elem(&ea_requests, key);
+	if (!s)
 		ea_count(EA_COUNT_NO_STATS);
-		return;
-	}
-	__sync_fetch_and_add(&s->count, 1);
-	__sync_fetch_and_add(&s->first_byte_ns, first_byte_ns);
+	return s;
 }
 
 static __always_inline void addrs_touch(__u32 id, const __u8 addr[16], __u64 now)

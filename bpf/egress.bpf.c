@@ -81,13 +81,13 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		ea_count(EA_COUNT_LOAD_FAILED);
 		return;
 	}
-	if (f->flags & EA_FLOW_PROXY) {
+	if (f->phase == EA_PHASE_PROXY) {
 		proxy_mark(skb, f);
 		return;
 	}
 	if (!f->cgroup_id)
 		f->cgroup_id = bpf_skb_cgroup_id(skb);
-	if (!(f->flags & EA_FLOW_FIRST))
+	if (!flow_facts(f))
 		flow_first(f, &pkt.segment);
 	if (!pkt.segment.len)
 		return;
@@ -167,7 +167,7 @@ static __noinline void ingress_read(struct __sk_buff *skb, struct bpf_sock *sk, 
 	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	struct ea_packet pkt;
 
-	if (!p || packet_open(skb, 0, &pkt) || !pkt.segment.len)
+	if (!p || packet_open(skb, 0, &pkt) || !(pkt.segment.len || pkt.segment.fin))
 		return;
 	if (f->phase == EA_PHASE_HTTP)
 		flow_http_response(f, p, &pkt);
@@ -246,6 +246,7 @@ static __always_inline void sockops_connect(struct bpf_sock_ops *ctx)
 	sockops_remote(ctx, f);
 	if (addr_is_internal(f->addr))
 		f->flags |= EA_FLOW_INTERNAL;
+	flow_connect(f);
 	ea_count(EA_COUNT_FLOWS);
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
@@ -255,11 +256,8 @@ static __always_inline void sockops_established(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct ea_flow *f = sk ? bpf_sk_storage_get(&ea_flows, sk, NULL, 0) : NULL;
 
-	if (!f)
-		return;
-	f->flags |= EA_FLOW_ESTABLISHED;
-	f->start_ns = bpf_ktime_get_ns();
-	flow_count_open(f);
+	if (f)
+		flow_established(f);
 }
 
 /* Is the local end a loopback address? That is where Istio's REDIRECT sends to. */
@@ -289,15 +287,17 @@ static __always_inline void sockops_accepted(struct bpf_sock_ops *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	struct ea_flow *f = sk ? bpf_sk_storage_get(&ea_flows, sk, NULL, 0) : NULL;
 
-	if (f && !(f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))) {
+	if (f && !(f->flags & EA_FLOW_CLOSED)) {
 		sockops_established(ctx);
 		return;
 	}
 	if (ctx->local_port != ea_config.mesh_port || !sockops_on_loopback(ctx))
 		return;
 	f = sockops_flow_new(ctx);
-	if (f)
-		f->flags = EA_FLOW_PROXY;
+	if (!f)
+		return;
+	f->phase = EA_PHASE_PROXY;
+	f->flags = EA_FLOW_CLOSED;
 }
 
 static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
@@ -322,7 +322,7 @@ static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
 	if (ctx->args[1] != BPF_TCP_CLOSE || !sk)
 		return;
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
-	if (!f || f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))
+	if (!f || f->flags & EA_FLOW_CLOSED)
 		return;
 	f->flags |= EA_FLOW_CLOSED;
 	sockops_close(sk, f);
@@ -354,6 +354,17 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 } __attribute__((preserve_access_index));
 
+/* It sent something else than TLS or HTTP, which has not turned to either for a while. */
+static __always_inline int account_is_overdue(struct sock *sk, const struct ea_flow *f)
+{
+	struct ea_parse *p;
+
+	if (f->phase != EA_PHASE_PRELUDE && f->phase != EA_PHASE_HEADER)
+		return 0;
+	p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	return p && p->began_ns && bpf_ktime_get_ns() - p->began_ns > EA_PATIENCE_NS;
+}
+
 SEC("iter/bpf_sk_storage_map")
 int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -361,10 +372,9 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct sock *sk = ctx->sk;
 	struct tcp_sock *tp;
 
-	if (!f || !sk || f->flags & (EA_FLOW_CLOSED | EA_FLOW_PROXY))
+	if (!f || !sk || f->flags & EA_FLOW_CLOSED)
 		return 0;
-	if (!f->dest_id && (f->phase == EA_PHASE_PRELUDE || f->phase == EA_PHASE_HEADER) &&
-	    bpf_ktime_get_ns() - f->start_ns > EA_PATIENCE_NS)
+	if (!f->dest_id && account_is_overdue(sk, f))
 		flow_attribute_bare(f, EA_PROTO_TCP);
 	if (!f->dest_id)
 		return 0;

@@ -10,6 +10,7 @@
 #define FLOW_H
 
 #include "flow_types.h"
+#include "times.h"
 #ifdef __bpf__
 #include "dest.h"
 #else
@@ -79,7 +80,13 @@ static __always_inline void flow_key_name(struct ea_dest_key *key, __u8 source, 
 	key->host_len = len;
 }
 
-/* Count the connection as opened once it is both established and attributed. */
+/* The parts of the destination's facts that the first packet told. */
+static __always_inline __u32 flow_facts(const struct ea_flow *f)
+{
+	return (__u32)(f->flags & (EA_FLOW_REDIRECTED | EA_FLOW_DIRECT)) << EA_FLOW_FACT_SHIFT;
+}
+
+/* Count the connection as opened, and how long it took, once it is both established and attributed. */
 static __always_inline void flow_count_open(struct ea_flow *f)
 {
 	struct ea_stats *s;
@@ -91,7 +98,26 @@ static __always_inline void flow_count_open(struct ea_flow *f)
 	if (!s)
 		return;
 	__sync_fetch_and_add(&s->opened, 1);
+	if (f->flags & EA_FLOW_TIMED)
+		short_times_add(&s->connect, (__u64)f->time << EA_TIME_SHIFT);
 	s->last_ns = bpf_ktime_get_ns();
+}
+
+/* Its SYN is about to be sent. */
+static __always_inline void flow_connect(struct ea_flow *f)
+{
+	f->time = bpf_ktime_get_ns() >> EA_TIME_SHIFT;
+	f->flags |= EA_FLOW_TIMED;
+}
+
+/* With Fast Open it may have sent payload before, and be attributed. */
+static __always_inline void flow_established(struct ea_flow *f)
+{
+	if (f->flags & EA_FLOW_ESTABLISHED)
+		return;
+	f->time = (__u32)(bpf_ktime_get_ns() >> EA_TIME_SHIFT) - f->time;
+	f->flags |= EA_FLOW_ESTABLISHED;
+	flow_count_open(f);
 }
 
 /* The flow belongs to destination id from now on. */
@@ -105,7 +131,7 @@ static __noinline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
 	addrs_touch(id, f->addr, bpf_ktime_get_ns());
 	s = stats_get(id);
 	if (s)
-		__sync_fetch_and_or(&s->facts, facts | f->facts);
+		__sync_fetch_and_or(&s->facts, facts | flow_facts(f));
 	flow_count_open(f);
 }
 
@@ -134,11 +160,10 @@ static __always_inline void flow_attribute_ip(struct ea_flow *f, struct ea_parse
 /* First packet: whose it is, and whether the mesh takes it. */
 static __always_inline void flow_first(struct ea_flow *f, const struct ea_segment *seg)
 {
-	f->flags |= EA_FLOW_FIRST;
 	f->next = seg->seq + seg->syn;
-	f->facts |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port
-			    ? EA_FACT_REDIRECTED
-			    : EA_FACT_DIRECT;
+	f->flags |= seg->dport == ea_config.mesh_port && f->port != ea_config.mesh_port
+			    ? EA_FLOW_REDIRECTED
+			    : EA_FLOW_DIRECT;
 }
 
 static __always_inline void flow_count_gap(struct ea_flow *f)

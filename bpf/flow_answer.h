@@ -26,6 +26,7 @@ static __always_inline void flow_answer_begin(struct ea_flow *f, struct ea_parse
 	/* What the client had received by now is no answer to its hello: greetings before a STARTTLS. */
 	p->server.next = pkt->segment.ack;
 	p->server.placed = pkt->segment.ack_set;
+	p->hello_ns = bpf_ktime_get_ns();
 	f->phase = EA_PHASE_ANSWER;
 }
 
@@ -48,7 +49,11 @@ static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struc
 	return 0;
 }
 
-/* Nothing more of the handshake can be read. p is not needed any more. */
+/*
+ * Nothing more of the handshake can be read. p is not needed any more. A server's hello makes an observation of the
+ * handshake's time, the first one where there are two: a HelloRetryRequest is the server's first flight, too. An
+ * alert alone makes none.
+ */
 static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
 {
 	struct ea_stats *s = stats_get(f->dest_id);
@@ -61,8 +66,10 @@ static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_p
 			   : EA_COUNT_HANDSHAKE_UNREAD);
 	if (!s)
 		return;
-	if (version)
+	if (version) {
 		__sync_fetch_and_or(&s->facts, version << EA_FACT_CHOSEN_SHIFT);
+		short_times_add(&s->handshake, time_between(p->hello_ns, p->answered_ns));
+	}
 	if (failed)
 		__sync_fetch_and_add(&s->handshakes_failed, 1);
 }
@@ -84,8 +91,9 @@ static __always_inline int flow_answer_sent(struct ea_flow *f, struct ea_parse *
 	return 1;
 }
 
-static __always_inline void answer_read(struct ea_answer *a, struct ea_packet *pkt)
+static __always_inline void answer_read(struct ea_parse *p, struct ea_packet *pkt)
 {
+	struct ea_answer *a = &p->server;
 	__u64 passable = a->state == EA_ANSWER_PASS ? a->record_left : 0, missing = passable;
 
 	if (!a->placed) {
@@ -95,6 +103,8 @@ static __always_inline void answer_read(struct ea_answer *a, struct ea_packet *p
 	if (packet_in_order(pkt, &a->next, &missing) <= 0)
 		return;
 	a->record_left -= passable - missing;
+	if (!a->passed)
+		p->answered_ns = bpf_ktime_get_ns();
 	a->over = ea_answer_feed(a, &pkt->bytes, pkt->cursor) != EA_MORE;
 }
 
@@ -109,7 +119,7 @@ static __always_inline void flow_answer_received(struct ea_parse *p, struct ea_p
 		ea_count(EA_COUNT_RESPONSE_RACE);
 		return;
 	}
-	answer_read(a, pkt);
+	answer_read(p, pkt);
 	__sync_lock_test_and_set(&p->server_busy, 0);
 }
 

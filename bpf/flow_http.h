@@ -6,6 +6,10 @@
  * Requests are read at egress under the socket's lock. Answers are read at ingress, where packets of one socket
  * may be on two CPUs at once and may be missing: `busy` lets one in, and every request tells (by its ACK number)
  * from where answers are to be read if some were missed.
+ *
+ * A request takes from the end of its head to the last byte of its answer, also where that is the connection's end;
+ * one without an answer takes until the connection's end; one whose answer begins a tunnel, until that answer. If the
+ * end passed unseen it came with the last packet there was. Each answered request makes one observation.
  */
 #ifndef FLOW_HTTP_H
 #define FLOW_HTTP_H
@@ -33,7 +37,7 @@ static __always_inline void http_begin_packet(struct ea_http *h, const struct ea
 }
 
 /* What was read of a message so far, for its destination; kept while that is not known. */
-static __always_inline void http_report_bytes(struct ea_http *h)
+static __always_inline void http_report_bytes(struct ea_http *h, __u64 now)
 {
 	struct ea_stats *s = h->bytes && h->dest_id ? stats_get(h->dest_id) : NULL;
 
@@ -41,6 +45,8 @@ static __always_inline void http_report_bytes(struct ea_http *h)
 		__sync_fetch_and_add(&s->response_bytes, h->bytes);
 	else if (s)
 		__sync_fetch_and_add(&s->request_bytes, h->bytes);
+	if (s)
+		s->last_ns = now;
 	if (h->dest_id)
 		h->bytes = 0;
 }
@@ -115,8 +121,8 @@ static __always_inline void http_push(struct ea_http_pair *pair, __u32 id, __u64
 		pair->blind = 1;
 		return;
 	}
-	pair->pending[at] = (struct ea_pending){.dest_id = id, .time = now >> EA_TIME_SHIFT};
-	pair->method[at] = pair->request.method;
+	pair->pending[at] =
+		(struct ea_pending){.asked_ns = now, .dest_id = id, .method = pair->request.method};
 	__sync_fetch_and_add(&pair->pushed, 1);
 }
 
@@ -133,7 +139,7 @@ static __always_inline void http_request_head(struct http_run *r)
 	s = stats_get(id);
 	if (s) {
 		__sync_fetch_and_add(&s->requests, 1);
-		__sync_fetch_and_or(&s->facts, r->flow->facts);
+		__sync_fetch_and_or(&s->facts, flow_facts(r->flow));
 		s->last_ns = r->now;
 	}
 	/* The connection's first destination got its address with the connection. */
@@ -156,7 +162,7 @@ static long http_request_round(__u32 i, void *ctx)
 		h->verdict = http_begin_body(h);
 	}
 	if (h->verdict == EA_END) {
-		http_report_bytes(h);
+		http_report_bytes(h, r->now);
 		http_reset(h);
 		h->verdict = EA_AGAIN;
 	}
@@ -218,7 +224,7 @@ static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse 
 	http_begin_packet(h, pkt);
 	ea_repeat(EA_HTTP_ROUNDS, http_request_round, &run);
 	if (h->bytes >= EA_BYTES_REPORT)
-		http_report_bytes(h);
+		http_report_bytes(h, run.now);
 	if (h->verdict == EA_NOT_MINE) {
 		ea_count(EA_COUNT_NOT_HTTP);
 		http_not_mine(f, p, pkt);
@@ -226,6 +232,44 @@ static __always_inline int flow_http_request(struct ea_flow *f, struct ea_parse 
 		http_give_up(f, p, h->verdict);
 	}
 	return f->phase == EA_PHASE_DECIDED;
+}
+
+/* The oldest request that waits becomes the one whose answer is received; code 0: there will be none. */
+static __always_inline void http_pop(struct ea_http_pair *pair, __u32 code)
+{
+	struct ea_pending *q = &pair->pending[pair->popped & (EA_PIPELINE_MAX - 1)];
+
+	pair->answered = (struct ea_answered){
+		.asked_ns = q->asked_ns,
+		.first_ns = code ? pair->first_ns : q->asked_ns,
+		.dest_id = q->dest_id,
+		.code = code,
+		.method = q->method,
+		.state = EA_ANSWERED_HEAD,
+	};
+	__sync_fetch_and_add(&pair->popped, 1);
+}
+
+/* Count what is not counted yet: the request as answered, its time if it is over. An answer may begin early. */
+static __noinline void http_count_answer(struct ea_answered *a, int over, __u64 end_ns)
+{
+	struct ea_request_key key = {.dest_id = a->dest_id, .code = a->code, .method = a->method};
+	struct ea_request_stats *s = requests_get(&key);
+
+	if (s && a->state == EA_ANSWERED_HEAD) {
+		__sync_fetch_and_add(&s->count, 1);
+		__sync_fetch_and_add(&s->first_byte_ns, time_between(a->asked_ns, a->first_ns));
+	}
+	if (s && over)
+		long_times_add(&s->duration, time_between(a->asked_ns, end_ns));
+	a->state = over ? EA_ANSWERED_NONE : EA_ANSWERED_COUNTED;
+}
+
+/* Nothing more of the answer will be read. */
+static __always_inline void http_answer_over(struct ea_http_pair *pair, __u64 now)
+{
+	if (pair->answered.state != EA_ANSWERED_NONE)
+		http_count_answer(&pair->answered, 1, pair->answered.missed ? pair->heard_ns : now);
 }
 
 /* RFC 9112 section 6.3: what follows an answer's head depends on the request it answers. */
@@ -251,25 +295,20 @@ static __always_inline enum ea_verdict http_response_head(struct http_run *r)
 	struct ea_http_pair *pair = &r->parse->http;
 	struct ea_http *h = &pair->response;
 	__u32 at = pair->popped & (EA_PIPELINE_MAX - 1), code = h->word;
-	struct ea_pending *pending = &pair->pending[at];
-	__u8 method = pair->method[at];
-	struct ea_stats *s;
-	__s32 waited;
+	__u8 method = pair->pending[at].method;
 
+	if (pair->blind) {
+		http_stop(h);
+		return EA_AGAIN;
+	}
 	if (pair->popped == pair->pushed)
 		return EA_MALFORMED; /* an answer to nothing that was seen */
-	h->dest_id = pending->dest_id;
+	h->dest_id = pair->pending[at].dest_id;
 	if (code < 200 && code != 101)
 		return EA_END;
-	/* An early answer may begin before its request's head is complete. */
-	waited = (__s32)(pair->first_byte - pending->time);
-	requests_add(pending->dest_id, code, method,
-		     waited > 0 ? (__u64)waited << EA_TIME_SHIFT : 0);
-	s = stats_get(pending->dest_id);
-	if (s)
-		s->last_ns = r->now;
-	__sync_fetch_and_add(&pair->popped, 1);
+	http_pop(pair, code);
 	if (http_is_tunnel(code, method)) {
+		http_answer_over(pair, r->now);
 		if (code == 101)
 			http_stop(&pair->request);
 		http_stop(h);
@@ -286,12 +325,13 @@ static long http_response_round(__u32 i, void *ctx)
 
 	(void)i;
 	if (h->state == EA_HTTP_STATUS_VERSION && h->pos == 0)
-		pair->first_byte = r->now >> EA_TIME_SHIFT;
+		pair->first_ns = r->now;
 	h->verdict = http_step(h, r->bytes, r->parse->key.host);
 	if (h->verdict == EA_DONE)
 		h->verdict = http_response_head(r);
 	if (h->verdict == EA_END) {
-		http_report_bytes(h);
+		http_answer_over(pair, r->now);
+		http_report_bytes(h, r->now);
 		http_reset(h);
 		h->verdict = EA_AGAIN;
 	}
@@ -303,6 +343,7 @@ static __always_inline void http_obey_resync(struct ea_http_pair *pair, __u32 se
 {
 	if (!pair->resync)
 		return;
+	http_answer_over(pair, pair->heard_ns);
 	if (pair->popped != pair->resync_popped)
 		ea_count(EA_COUNT_RESPONSE_LOST);
 	pair->popped = pair->resync_popped;
@@ -313,33 +354,52 @@ static __always_inline void http_obey_resync(struct ea_http_pair *pair, __u32 se
 	__sync_lock_test_and_set(&pair->resync, 0);
 }
 
+/* What is new of the answers in the packet. */
+static __always_inline void http_read_answers(struct http_run *run, struct ea_packet *pkt)
+{
+	struct ea_http_pair *pair = &run->parse->http;
+	struct ea_http *h = &pair->response;
+
+	http_begin_packet(h, pkt);
+	ea_repeat(EA_HTTP_ROUNDS, http_response_round, run);
+	if (h->verdict != EA_MORE) {
+		ea_count(EA_COUNT_RESPONSE_LOST);
+		pair->answered.missed = 1;
+		http_stop(h);
+	}
+	if (pair->answered.state == EA_ANSWERED_HEAD)
+		http_count_answer(&pair->answered, 0, 0);
+	if (h->bytes >= EA_BYTES_REPORT)
+		http_report_bytes(h, run->now);
+}
+
 static __always_inline void http_read_response(struct ea_flow *f, struct ea_parse *p,
 					       struct ea_packet *pkt)
 {
-	struct ea_http *h = &p->http.response;
+	struct ea_http_pair *pair = &p->http;
+	__u32 seq = pkt->segment.seq + pkt->segment.syn;
 	struct http_run run = {
 		.bytes = &pkt->bytes,
 		.flow = f,
 		.parse = p,
 		.now = bpf_ktime_get_ns(),
 	};
+	int order;
 
-	http_obey_resync(&p->http, pkt->segment.seq + pkt->segment.syn);
-	if (p->http.blind && h->state != EA_HTTP_DEAD)
-		http_stop(h);
-	if (http_in_order(h, &p->http.next, pkt) <= 0)
-		return;
-	http_begin_packet(h, pkt);
-	ea_repeat(EA_HTTP_ROUNDS, http_response_round, &run);
-	if (h->verdict != EA_MORE) {
-		ea_count(EA_COUNT_RESPONSE_LOST);
-		http_stop(h);
-	}
-	if (h->bytes >= EA_BYTES_REPORT)
-		http_report_bytes(h);
+	http_obey_resync(pair, seq);
+	order = http_in_order(&pair->response, &pair->next, pkt);
+	if (order < 0)
+		pair->answered.missed = 1;
+	if (order)
+		pair->heard_ns = run.now;
+	if (order > 0)
+		http_read_answers(&run, pkt);
+	/* Here ends what has no length, and what was cut off. */
+	if (pkt->segment.fin && pair->next == seq + pkt->segment.len)
+		http_answer_over(pair, run.now);
 }
 
-/* Payload the pod receives on an HTTP connection. */
+/* Payload the pod receives on an HTTP connection, and its end. */
 static __always_inline void flow_http_response(struct ea_flow *f, struct ea_parse *p,
 					       struct ea_packet *pkt)
 {
@@ -351,23 +411,36 @@ static __always_inline void flow_http_response(struct ea_flow *f, struct ea_pars
 	__sync_lock_test_and_set(&p->http.busy, 0);
 }
 
+struct http_close_run {
+	struct ea_http_pair *pair;
+	__u64 now;
+};
+
+static long http_close_round(__u32 i, void *ctx)
+{
+	struct http_close_run *r = ctx;
+
+	(void)i;
+	if (r->pair->popped == r->pair->pushed)
+		return 1;
+	http_pop(r->pair, 0);
+	http_count_answer(&r->pair->answered, 1, r->now);
+	return 0;
+}
+
 /* The connection is over: what waits will not be answered any more, unless an answer is being read right now. */
 static __always_inline void flow_http_close(struct ea_parse *p)
 {
 	struct ea_http_pair *pair = &p->http;
+	struct http_close_run run = {.pair = pair, .now = bpf_ktime_get_ns()};
 
-	http_report_bytes(&pair->request);
+	http_report_bytes(&pair->request, run.now);
 	if (__sync_lock_test_and_set(&pair->busy, 1))
 		return;
-	http_report_bytes(&pair->response);
-	for (int i = 0; i < EA_PIPELINE_MAX && !pair->blind; i++) {
-		__u32 at = pair->popped & (EA_PIPELINE_MAX - 1);
-
-		if (pair->popped == pair->pushed)
-			break;
-		requests_add(pair->pending[at].dest_id, 0, pair->method[at], 0);
-		pair->popped++;
-	}
+	http_report_bytes(&pair->response, run.now);
+	http_answer_over(pair, run.now);
+	if (!pair->blind)
+		ea_repeat(EA_PIPELINE_MAX, http_close_round, &run);
 }
 
 /* The connection is over: conclude what was being read. */
@@ -408,8 +481,12 @@ static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, stru
 		return 1;
 	}
 	if (f->phase == EA_PHASE_OPEN) {
-		f->phase = flow_sniff(pkt);
-		p->prelude.first = f->phase == EA_PHASE_PRELUDE;
+		__u8 phase = flow_sniff(pkt);
+
+		if (phase != EA_PHASE_TLS)
+			p->began_ns = bpf_ktime_get_ns();
+		p->prelude.first = phase == EA_PHASE_PRELUDE;
+		f->phase = phase;
 	}
 	if (f->phase == EA_PHASE_HEADER)
 		flow_header(f, p, pkt);

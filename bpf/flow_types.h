@@ -21,45 +21,78 @@ enum ea_phase {
 	EA_PHASE_ANSWER,  /* named: behind a ClientHello, before the first encrypted record */
 	EA_PHASE_DECIDED, /* nothing is read any more */
 	EA_PHASE_UDP,     /* not TCP: see flow_udp.h */
+	EA_PHASE_PROXY,   /* accepted on the mesh's port: tells of its owner, is no egress */
 };
 
 enum ea_flow_flag {
 	EA_FLOW_ESTABLISHED = 1 << 0,
-	EA_FLOW_COUNTED = 1 << 1, /* in `opened` of its destination */
-	EA_FLOW_CLOSED = 1 << 2,
-	EA_FLOW_GAP = 1 << 3,   /* a gap was counted */
-	EA_FLOW_FIRST = 1 << 4, /* the first packet was seen */
-	EA_FLOW_PROXY = 1 << 5, /* accepted on the mesh's port: tells of its owner, is no egress */
-	EA_FLOW_INTERNAL = 1 << 6, /* the address is within ea_internal */
+	EA_FLOW_COUNTED = 1 << 1,  /* in `opened` of its destination */
+	EA_FLOW_CLOSED = 1 << 2,   /* or none of ours: EA_PHASE_PROXY */
+	EA_FLOW_GAP = 1 << 3,      /* a gap was counted */
+	EA_FLOW_TIMED = 1 << 4,    /* `time` is known */
+	EA_FLOW_INTERNAL = 1 << 5, /* the address is within ea_internal */
+	/* Where the first packet went, once it did; one of: */
+	EA_FLOW_REDIRECTED = 1 << 6,
+	EA_FLOW_DIRECT = 1 << 7,
 };
 
-/* Every followed socket carries this for its life: keep it small. */
+#define EA_FLOW_FACT_SHIFT 10
+
+_Static_assert(EA_FLOW_REDIRECTED << EA_FLOW_FACT_SHIFT == EA_FACT_REDIRECTED &&
+		       EA_FLOW_DIRECT << EA_FLOW_FACT_SHIFT == EA_FACT_DIRECT,
+	       "the path's facts");
+
+/* Times in 32 bits are in units of about a microsecond, and wrap after 73 minutes. */
+#define EA_TIME_SHIFT 10
+
+/* Every followed socket carries this for its life: keep it small. With one word more it takes half as much again. */
 struct ea_flow {
 	__u64 cgroup_id;
-	__u64 start_ns;       /* established */
 	__u64 sent, received; /* bytes already added to the destination; only grow */
 	__u32 dest_id;        /* 0: not decided */
-	__u32 facts;          /* enum ea_fact of the path (redirected or direct) */
 	__u32 next;           /* sequence number of the next byte to be sent */
+	__u32 time;           /* ns >> EA_TIME_SHIFT of the SYN; once established: since then */
 	__u16 port;           /* remote, as the application asked for it */
 	__u8 phase;           /* enum ea_phase */
 	__u8 flags;           /* enum ea_flow_flag */
 	__u8 addr[16];        /* remote, as the application asked for it */
 };
 
+_Static_assert(sizeof(struct ea_flow) == 56, "with the kernel's 72 bytes before it: 128");
+
 /* A request whose answer is awaited. */
 struct ea_pending {
+	__u64 asked_ns; /* when its head was complete */
 	__u32 dest_id;
-	__u32 time; /* ns >> EA_TIME_SHIFT when its head was complete; wraps after 73 minutes */
+	__u8 method; /* enum ea_method */
+	__u8 pad[3];
 };
 
-#define EA_TIME_SHIFT 10
+enum ea_answered_state {
+	EA_ANSWERED_NONE,    /* no answer is being received: not yet, or its end was counted */
+	EA_ANSWERED_HEAD,    /* its head was read */
+	EA_ANSWERED_COUNTED, /* and is counted; its end is still to come */
+};
+
+/* The request whose answer is being received. */
+struct ea_answered {
+	__u64 asked_ns;
+	__u64 first_ns; /* the answer's first byte */
+	__u32 dest_id;
+	__u16 code;
+	__u8 method;  /* enum ea_method */
+	__u8 state;   /* enum ea_answered_state */
+	__u32 missed; /* some of what followed its head was not read: where it ends is not known */
+	__u32 pad;
+};
 
 struct ea_http_pair {
 	struct ea_http request;  /* touched at egress only */
-	struct ea_http response; /* touched at ingress only, by whoever holds `busy` */
+	struct ea_http response; /* touched at ingress only, by whoever holds `busy`, as are: */
+	struct ea_answered answered;
+	__u64 first_ns; /* first byte of the answer at hand */
+	__u64 heard_ns; /* last payload that was no repetition */
 	struct ea_pending pending[EA_PIPELINE_MAX];
-	__u8 method[EA_PIPELINE_MAX];
 	__u32 pushed,
 		popped; /* requests and answers so far: egress counts the one, ingress the other */
 	__u32 next;     /* sequence number of the answer's next byte in order */
@@ -68,7 +101,7 @@ struct ea_http_pair {
 	__u32 resync_next;   /*   this sequence number */
 	__u32 resync_popped; /*   and this request */
 	__u32 busy;          /* ingress runs outside the socket's lock, on any CPU */
-	__u32 first_byte;    /* time of the current answer's first byte, as ea_pending.time */
+	__u32 pad;
 };
 
 /*
@@ -82,8 +115,11 @@ struct ea_parse {
 	struct ea_tls tls;
 	struct ea_prelude prelude;
 	struct ea_http_pair http;
+	__u64 began_ns;          /* first payload sent, unless it began a ClientHello */
+	__u64 hello_ns;          /* the ClientHello was complete */
 	struct ea_answer client; /* touched at egress only, */
-	struct ea_answer server; /* and at ingress, by whoever holds: */
+	struct ea_answer server; /* and at ingress, by whoever holds server_busy, as is: */
+	__u64 answered_ns;       /* the first payload behind the hello */
 	__u32 server_busy;
 	__u32 pad;
 };

@@ -38,8 +38,7 @@ static __always_inline int udp_same_address(const struct ea_flow *f, const __u8 
 static __always_inline void udp_turn_to(struct ea_flow *f, const __u8 addr[16], int internal)
 {
 	f->phase = EA_PHASE_UDP;
-	f->flags = EA_FLOW_ESTABLISHED | (internal ? EA_FLOW_INTERNAL : 0);
-	f->facts = EA_FACT_DIRECT;
+	f->flags = EA_FLOW_ESTABLISHED | EA_FLOW_DIRECT | (internal ? EA_FLOW_INTERNAL : 0);
 	f->port = EA_UDP_PORT;
 	f->dest_id = 0;
 	__builtin_memcpy(f->addr, addr, sizeof(f->addr));

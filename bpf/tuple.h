@@ -73,12 +73,24 @@ static __always_inline struct ea_tuple tuple_of(const struct ea_segment *s, int 
 	return t;
 }
 
-/* A SYN: the tuple's flow, begun anew. */
+/* The same SYN once more: the connection began with the first. */
+static __always_inline int tuple_syn_again(const struct ea_tuple *key, const struct ea_packet *pkt)
+{
+	struct ea_tuple_flow *t = tuple_find(key);
+
+	return t && pkt->segment.syn && t->flow.phase == EA_PHASE_OPEN &&
+	       !(t->flow.flags & EA_FLOW_ESTABLISHED) && t->flow.next == pkt->segment.seq + 1;
+}
+
+/* A SYN: the tuple's flow, begun anew. Where it begins without one, the time it took to connect is not known. */
 static __always_inline void tuple_begin(const struct ea_packet *pkt)
 {
 	struct ea_tuple key = tuple_of(&pkt->segment, 1);
-	struct ea_tuple_flow *t = tuple_make(&key);
+	struct ea_tuple_flow *t;
 
+	if (tuple_syn_again(&key, pkt))
+		return;
+	t = tuple_make(&key);
 	if (!t) {
 		ea_count(EA_COUNT_NO_FLOW_MEMORY);
 		return;
@@ -87,6 +99,8 @@ static __always_inline void tuple_begin(const struct ea_packet *pkt)
 	t->flow.port = key.server_port;
 	__builtin_memcpy(t->flow.addr, key.server, sizeof(t->flow.addr));
 	flow_first(&t->flow, &pkt->segment);
+	if (pkt->segment.syn)
+		flow_connect(&t->flow);
 }
 
 /* Bytes are counted as they pass, each once. */
@@ -137,10 +151,8 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 	__u32 fresh;
 	int order;
 
-	if (!pkt->segment.syn && pkt->segment.ack_set) {
-		f->flags |= EA_FLOW_ESTABLISHED;
-		flow_count_open(f);
-	}
+	if (!pkt->segment.syn && pkt->segment.ack_set)
+		flow_established(f);
 	if (!pkt->segment.len)
 		return;
 	order = f->phase == EA_PHASE_HTTP ? http_in_order(h, &f->next, pkt)
@@ -161,7 +173,7 @@ static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_pa
 
 	if (pkt->segment.syn)
 		t->received_next = pkt->segment.seq + 1;
-	if (!pkt->segment.len)
+	if (!pkt->segment.len && !pkt->segment.fin)
 		return;
 	if (packet_in_order(pkt, &t->received_next, NULL) > 0)
 		tuple_add_bytes(&t->flow, 0, pkt->cursor.end - pkt->cursor.off);

@@ -103,8 +103,22 @@ bool native_packet(const void *frame, size_t size)
 	return tuple_packet(&p) == EA_PHASE_DECIDED;
 }
 
+void native_set_clock(uint64_t ns)
+{
+	native_clock = ns;
+}
+
+void native_counted(struct native_counts *ret)
+{
+	ret->stats = native_stats;
+	memcpy(ret->requests, native_requests, sizeof(ret->requests));
+}
+
 void native_reset(void)
 {
+	memset(&native_stats, 0, sizeof(native_stats));
+	memset(native_requests, 0, sizeof(native_requests));
+	native_clock = 0;
 	for (size_t i = 0; i < BUCKETS; i++) {
 		while (buckets[i]) {
 			struct entry *e = buckets[i];

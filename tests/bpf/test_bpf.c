@@ -208,6 +208,30 @@ static const struct bpf_dest_row *row_of(const struct bpf_snapshot *s, uint16_t 
 	return NULL;
 }
 
+/* Observations in a distribution of times. What they were cannot be known here: unit/test_times.c has a clock. */
+static uint64_t observations(const __u64 *buckets, size_t n)
+{
+	uint64_t sum = 0;
+
+	while (n--)
+		sum += *buckets++;
+	return sum;
+}
+
+static bool times_right(const struct ea_stats *s, uint64_t connects, uint64_t handshakes,
+			char why[2048])
+{
+	uint64_t c = observations(s->connect.n, EA_SHORT_BUCKETS);
+	uint64_t h = observations(s->handshake.n, EA_SHORT_BUCKETS);
+
+	if (c == connects && h == handshakes && !s->handshake.sum_ns == !handshakes)
+		return true;
+	sprintf(why, "%llu connect and %llu handshake times, want %llu and %llu",
+		(unsigned long long)c, (unsigned long long)h, (unsigned long long)connects,
+		(unsigned long long)handshakes);
+	return false;
+}
+
 static bool tls_row_right(const struct bpf_snapshot *s, uint16_t port, const struct tls_case *c,
 			  size_t size, char why[2048])
 {
@@ -235,7 +259,7 @@ static bool tls_row_right(const struct bpf_snapshot *s, uint16_t port, const str
 		sprintf(why, "facts %x", row->stats.facts);
 		return false;
 	}
-	return true;
+	return times_right(&row->stats, 1, 0, why);
 }
 
 static void tls_case(const struct tls_case *c, bool v6)
@@ -297,6 +321,22 @@ static const struct bpf_dest_row *host_of(const struct bpf_snapshot *s, uint16_t
 	return NULL;
 }
 
+/* Each answered request of a destination, the unanswered ones too, took a time. */
+static bool durations_right(const struct bpf_snapshot *s, uint32_t id, char why[2048])
+{
+	for (size_t i = 0; i < s->n_requests; i++) {
+		const struct ea_request_stats *q = &s->requests[i].stats;
+		uint64_t n = observations(q->duration.n, EA_LONG_BUCKETS);
+
+		if (s->requests[i].dest_id != id || n == q->count)
+			continue;
+		sprintf(why, "%llu times of %llu requests with code %u", (unsigned long long)n,
+			q->count, s->requests[i].code);
+		return false;
+	}
+	return true;
+}
+
 /* Every "METHOD host code" of the case is there as often as it should be, and nothing else is. */
 static bool http_rows_right(const struct bpf_snapshot *s, uint16_t port, const struct http_case *c,
 			    char why[2048])
@@ -325,6 +365,9 @@ static bool http_rows_right(const struct bpf_snapshot *s, uint16_t port, const s
 			continue;
 		opened += s->dests[i].stats.opened;
 		counted += s->dests[i].stats.requests;
+		if (!times_right(&s->dests[i].stats, s->dests[i].stats.opened, 0, why) ||
+		    !durations_right(s, s->dests[i].id, why))
+			return false;
 		for (size_t k = 0; k < s->n_requests; k++)
 			if (s->requests[k].dest_id == s->dests[i].id)
 				counted += s->requests[k].stats.count;
@@ -436,6 +479,7 @@ static void lost_answer(void)
 	struct bpf_snapshot s;
 	char body[3000] = {0};
 	const struct bpf_dest_row *row;
+	char why[2048];
 	uint32_t hole;
 
 	conn_open(&c);
@@ -459,7 +503,7 @@ static void lost_answer(void)
 	row = host_of(&s, 80, "lost.example");
 	result(row && row->stats.requests == 3 && request_of(&s, row->id, EA_METHOD_GET, 200) &&
 		       request_of(&s, row->id, EA_METHOD_GET, 404) && s.n_requests == 2 &&
-		       s.counters[EA_COUNT_RESPONSE_LOST] == 1,
+		       s.counters[EA_COUNT_RESPONSE_LOST] == 1 && durations_right(&s, row->id, why),
 	       "http, answers with holes: 200 and 404 of 3 requests paired, 1 counted as lost");
 	bpf_snapshot_done(&s);
 	bpf_agent_close(c.agent);
@@ -473,11 +517,14 @@ static uint32_t version_fact(unsigned int version)
 static bool answer_row_right(const struct bpf_snapshot *s, uint16_t port,
 			     const struct answer_case *c)
 {
+	char why[2048];
+
 	for (size_t i = 0; i < s->n_dests; i++) {
 		const struct ea_stats *stats = &s->dests[i].stats;
 
 		if (s->dests[i].key.port == port)
 			return stats->handshakes_failed == c->failed && stats->opened == 1 &&
+			       times_right(stats, 1, c->version != 0, why) &&
 			       stats->facts >> EA_FACT_CHOSEN_SHIFT << EA_FACT_CHOSEN_SHIFT ==
 				       version_fact(c->version);
 	}

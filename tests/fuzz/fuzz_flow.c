@@ -3,6 +3,7 @@
  * Whole connections through the flow code compiled natively. The input is: a byte that says how the client's stream is
  * cut, one that says how the server's is, two with the length of the client's stream, then both streams. Whatever they
  * are, the names must be those of the streams in one piece each, and another connection in between must not matter.
+ * Each connection and each answered request took one time.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -108,6 +109,31 @@ static void run(const struct streams *s, const size_t piece[2], int between)
 		send_packet(&other, CLIENT, RST, NULL, 0);
 }
 
+static uint64_t sum(const __u64 *n, size_t buckets)
+{
+	uint64_t total = 0;
+
+	while (buckets--)
+		total += *n++;
+	return total;
+}
+
+/* All connections are over. */
+static void check_times(void)
+{
+	struct native_counts c;
+
+	native_counted(&c);
+	if (sum(c.stats.connect.n, EA_SHORT_BUCKETS) != c.stats.opened ||
+	    sum(c.stats.handshake.n, EA_SHORT_BUCKETS) > c.stats.opened ||
+	    c.stats.opened != c.stats.closed)
+		abort();
+	for (size_t i = 0; i < sizeof(c.requests) / sizeof(c.requests[0]); i++)
+		if (sum(c.requests[i].duration.n, EA_LONG_BUCKETS) != c.requests[i].count)
+			abort();
+	native_reset();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -131,5 +157,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (names_len != first_len || memcmp(names, first, first_len) != 0)
 			abort();
 	}
+	check_times();
 	return 0;
 }
