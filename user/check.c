@@ -137,7 +137,13 @@ static void check_bpffs(const struct check_options *o, struct check_result *ret)
 	copy = strdup(o->pin);
 	parent = copy ? dirname(copy) : "";
 	r = copy ? node_check_bpffs(parent) : -ENOMEM;
-	if (r == 0)
+	/* The folder itself may be there already, and be another user's. */
+	if (r == 0 && access(access(o->pin, F_OK) == 0 ? o->pin : parent, W_OK | X_OK) < 0)
+		result_set(ret, false,
+			   "%s: %s; let this user write there, mount it without 'ro', or choose "
+			   "another --pin",
+			   o->pin, strerror(errno));
+	else if (r == 0)
 		result_set(ret, true, "%s", parent);
 	else
 		result_set(ret, false,

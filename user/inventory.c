@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <arpa/inet.h>
 #include <errno.h>
 #include <search.h>
 #include <string.h>
@@ -16,33 +15,6 @@ struct owner {
 int keyed_compare(const void *x, const void *y)
 {
 	return strcmp(*(char *const *)x, *(char *const *)y);
-}
-
-int range_parse(const char *text, struct ea_range *ret)
-{
-	char address[INET6_ADDRSTRLEN];
-	const char *slash = strchr(text, '/');
-	size_t len = slash ? (size_t)(slash - text) : strlen(text);
-	unsigned long bits, most;
-	struct ea_range range;
-	char *end;
-
-	if (len >= sizeof(address))
-		return -EINVAL;
-	memcpy(address, text, len);
-	address[len] = 0;
-	if (address_parse(address, range.addr))
-		return -EINVAL;
-	most = strchr(address, ':') ? 128 : 32;
-	bits = most;
-	if (slash) {
-		bits = strtoul(slash + 1, &end, 10);
-		if (slash[1] < '0' || slash[1] > '9' || *end || bits > most)
-			return -EINVAL;
-	}
-	range.bits = (uint32_t)(bits + 128 - most);
-	*ret = range;
-	return 0;
 }
 
 int inventory_new(const struct inventory_options *options, struct cgroup_cache *cgroups,

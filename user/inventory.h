@@ -17,9 +17,6 @@
 
 struct inventory;
 
-/* "10.0.0.0/8", "fd00::/8", or a bare address; -EINVAL. */
-int range_parse(const char *text, struct ea_range *ret);
-
 struct inventory_options {
 	const char *node;
 	uint32_t max_hosts_per_workload; /* internal and external ones are counted apart */

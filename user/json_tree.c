@@ -86,11 +86,13 @@ int json_tree_parse(const char *text, size_t size, cJSON **ret, const char **ret
 {
 	cJSON_Hooks hooks = {.malloc_fn = parse_alloc, .free_fn = free};
 	_cleanup_(json_tree_freep) cJSON *root = NULL;
-	const char *rest = NULL;
-	int r = scan_text(text, size, ret_why);
+	const char *rest = NULL, *why = NULL;
+	int r = scan_text(text, size, &why);
 
-	if (r < 0)
+	if (r < 0) {
+		*ret_why = why;
 		return r;
+	}
 	cJSON_InitHooks(&hooks);
 	parse_out_of_memory = false;
 	root = cJSON_ParseWithLengthOpts(text, size, &rest, false);

@@ -294,5 +294,7 @@ void destination_list_sort(struct destination_list *list, enum sort_key key);
 /* Text form of an address (at least 46 bytes); IPv4-mapped ones as dotted quad. Returns buf. */
 const char *address_format(const uint8_t ip[16], char *buf, size_t size);
 int address_parse(const char *text, uint8_t ret_ip[16]); /* -EINVAL */
+/* "10.0.0.0/8", "fd00::/8", or a bare address; -EINVAL. */
+int range_parse(const char *text, struct ea_range *ret);
 
 #endif

@@ -214,6 +214,9 @@ check_privilege() {
 		--pin "$STAND_PIN-other" --socket "$TMP/nobody/agent.sock" --listen 127.0.0.1:0
 	refuses "dump: without permission for the socket" 1 'permi' \
 		"${nobody[@]}" "$TMP/egress-agent" dump --agent "unix:$STAND_SOCKET"
+	is "check: pins of another user" \
+		"$("${nobody[@]}" "$TMP/egress-agent" check --pin "$STAND_PIN" | grep bpffs | cut -d ';' -f 1)" \
+		"FAIL  bpffs         $STAND_PIN: Permission denied"
 	is "run: without privilege: leaves nothing behind" \
 		"$(find "$STAND_PIN-other" "$TMP/nobody/agent.sock" 2>/dev/null || true)" ""
 }

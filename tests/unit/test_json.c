@@ -16,6 +16,7 @@
 
 #include "alloc.h"
 #include "json.h"
+#include "json_tree.h"
 #include "text.h"
 #include "util.h"
 
@@ -557,6 +558,21 @@ static void test_parse_no_memory(void **state)
 		destination_list_done(&list);
 	}
 	assert_true(n > 100);
+}
+
+/* The reason is set by what failed, whatever the caller had in there. */
+static void test_tree_why(void **state)
+{
+	cJSON *tree = NULL;
+	const char *why = "something else";
+
+	(void)state;
+	assert_int_equal(json_tree_parse("{\"a\":1}", 7, &tree, &why), 0);
+	cJSON_Delete(tree);
+	assert_int_equal(json_tree_parse("{\"a\":1", 6, &tree, &why), -EINVAL);
+	assert_string_equal(why, "not JSON");
+	assert_int_equal(json_tree_parse("[\"\x01\"]", 5, &tree, &why), -EINVAL);
+	assert_string_equal(why, "a string has a control character");
 }
 
 /* text.c */

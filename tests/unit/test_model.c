@@ -965,6 +965,27 @@ static void test_sort(void **state)
 	destination_list_done(&list);
 }
 
+static void test_range_parse(void **state)
+{
+	static const char *const wrong[] = {"",         "x",          "10.0.0.0/33", "10.0.0.0/",
+					    "10.0.0/8", "::1/129",    "::1/-1",      "10.0.0.0/8x",
+					    "/8",       "10.0.0.0/+8"};
+	struct ea_range r;
+
+	(void)state;
+	assert_int_equal(range_parse("10.0.0.0/8", &r), 0);
+	assert_int_equal(r.bits, 104);
+	assert_int_equal(r.addr[12], 10);
+	assert_int_equal(range_parse("192.0.2.1", &r), 0);
+	assert_int_equal(r.bits, 128);
+	assert_int_equal(range_parse("fd00::/8", &r), 0);
+	assert_int_equal(r.bits, 8);
+	assert_int_equal(range_parse("::/0", &r), 0);
+	assert_int_equal(r.bits, 0);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(range_parse(wrong[i], &r), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -972,6 +993,7 @@ int main(void)
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_address_text),
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_range_parse),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_active),
 		cmocka_unit_test(test_order),
