@@ -54,6 +54,17 @@ void cgroup_cache_counts(const struct cgroup_cache *c, struct cgroup_counts *ret
 /* The naming rule itself, from a path below the mount. -EINVAL if path does not start with '/'. */
 int cgroup_name_from_path(const char *path, struct cgroup_name *ret);
 
+/*
+ * The pods that a path runs through, from the outermost: *at is 0 at first; false: no further one. Whoever may make
+ * cgroups below its own (Docker in a pod, say) names them as it likes, so an inner one is only believed by whom the
+ * outer ones mean nothing.
+ */
+struct cgroup_pod {
+	char uid[36 + 1];          /* as pod_uid */
+	char container_id[64 + 1]; /* of this pod's container; "" if there is none */
+};
+bool cgroup_path_pod(const char *path, size_t *at, struct cgroup_pod *ret);
+
 /* What a cgroup is called that nobody could look up while it existed. */
 int cgroup_name_gone(uint64_t id, struct cgroup_name *ret);
 

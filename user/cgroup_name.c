@@ -15,6 +15,7 @@
 
 #define CGROUP_ID_HEX       64  /* a container id in full ... */
 #define CGROUP_ID_SHOWN     12  /* ... and as everybody shortens it */
+#define UID_MAX             36
 #define CGROUP_WORKLOAD_MAX 255 /* bytes of a workload's name; longer ones end in "..." */
 
 static char *copy_bytes(const char *s, size_t n)
@@ -243,13 +244,22 @@ static char *pod_path(const char *path, size_t len, const struct pod_at *pod)
 }
 
 /* As the API writes it: lower case, with hyphens where systemd makes us see underscores. */
+static void uid_copy(const char *path, const struct pod_at *pod, char uid[UID_MAX + 1])
+{
+	for (size_t i = 0; i < pod->uid_length; i++) {
+		char c = path[pod->uid + i];
+
+		uid[i] = (char)(c == '_' ? '-' : tolower((unsigned char)c));
+	}
+	uid[pod->uid_length] = '\0';
+}
+
 static char *pod_uid(const char *path, const struct pod_at *pod)
 {
-	char *uid = copy_bytes(path + pod->uid, pod->uid_length);
+	char uid[UID_MAX + 1];
 
-	for (char *c = uid; c && *c; c++)
-		*c = (char)(*c == '_' ? '-' : tolower((unsigned char)*c));
-	return uid;
+	uid_copy(path, pod, uid);
+	return strdup(uid);
 }
 
 /* The container of a pod, not one that runs within that container: the first below the pod. */
@@ -289,6 +299,36 @@ static char *container_name(const char *path, size_t len, const struct pod_at *p
 					     : container_of_path(path, len);
 
 	return id ? copy_bytes(id, CGROUP_ID_HEX) : strdup("");
+}
+
+/* The next pod from *at on, which is then behind its directory's name. */
+static bool pod_next(const char *path, size_t len, size_t *at, struct pod_at *ret)
+{
+	bool found = false;
+
+	while (!found && *at < len) {
+		size_t start = *at, end = start + strcspn(path + start, "/");
+
+		*at = end + 1;
+		found = pod_in_component(path, start, end, ret);
+	}
+	return found;
+}
+
+bool cgroup_path_pod(const char *path, size_t *at, struct cgroup_pod *ret)
+{
+	size_t len = strlen(path), next;
+	struct pod_at pod, inner;
+	const char *id;
+
+	if (!pod_next(path, len, at, &pod))
+		return false;
+	next = *at;
+	id = container_of_pod(path, pod_next(path, len, &next, &inner) ? inner.component : len,
+			      pod.component);
+	uid_copy(path, &pod, ret->uid);
+	snprintf(ret->container_id, sizeof(ret->container_id), "%.*s", CGROUP_ID_HEX, id ? id : "");
+	return true;
 }
 
 void cgroup_name_done(struct cgroup_name *n)

@@ -15,6 +15,28 @@ static bool is_ztunnel(const struct pod *pod)
 	       strcmp(pod->source.workload_kind, "DaemonSet") == 0;
 }
 
+static const struct pod *pod_by_name(struct pods *pods, const char *container, const char *uid,
+				     const char **ret_container)
+{
+	const struct pod *pod = *container ? pods_by_container(pods, container, ret_container)
+					   : NULL;
+
+	return pod || !*uid ? pod : pods_by_uid(pods, uid);
+}
+
+/* A path may run through several pods: the outermost one of this node is the real one. */
+static const struct pod *pod_of(struct pods *pods, const struct cgroup_name *name,
+				const char **ret_container)
+{
+	const struct pod *pod = NULL;
+	struct cgroup_pod at;
+	size_t next = 0;
+
+	while (!pod && cgroup_path_pod(name->path, &next, &at))
+		pod = pod_by_name(pods, at.container_id, at.uid, ret_container);
+	return pod ? pod : pod_by_name(pods, name->container_id, name->pod_uid, ret_container);
+}
+
 int identity_get(struct cgroup_cache *cgroups, struct pods *pods, uint64_t cgroup_id,
 		 struct identity *ret)
 {
@@ -23,13 +45,12 @@ int identity_get(struct cgroup_cache *cgroups, struct pods *pods, uint64_t cgrou
 
 	if (!who.name)
 		return -ENOMEM;
-	if (pods && who.name->container_id[0])
-		who.pod = pods_by_container(pods, who.name->container_id, &container);
-	if (pods && !who.pod && who.name->pod_uid[0])
-		who.pod = pods_by_uid(pods, who.name->pod_uid);
-	/* A gateway's only container is an istio-proxy as well: that is the application then, and no sidecar. */
-	who.sidecar = who.pod && who.pod->sidecar && container &&
-		      strcmp(container, SIDECAR_CONTAINER) == 0;
+	if (pods)
+		who.pod = pod_of(pods, who.name, &container);
+	if (who.pod && who.pod->sidecar && container) {
+		who.sidecar = strcmp(container, SIDECAR_CONTAINER) == 0;
+		who.application = !who.sidecar;
+	}
 	who.may_proxy = who.pod && (is_ztunnel(who.pod) || (who.pod->sidecar && !container));
 	*ret = who;
 	return 0;

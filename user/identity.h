@@ -14,6 +14,7 @@ struct identity {
 	const struct cgroup_name *name;
 	const struct pod *pod; /* NULL: not in one, or not known */
 	bool sidecar;          /* the mesh's own container in an application's pod */
+	bool application;      /* another container of such a pod */
 	bool may_proxy; /* so would say its labels (ztunnel), or its pod has one and this container is not told yet */
 };
 

@@ -64,6 +64,9 @@ int mesh_is_proxy(const struct pass *p, uint64_t cgroup_id)
 
 	if (r)
 		return r;
+	/* An application that listens on that port is none for it, where the pod has its sidecar. */
+	if (who.application)
+		return 0;
 	return who.sidecar || (is_flagged(p->s, cgroup_id) &&
 			       (who.may_proxy || is_meshed(p, who.name) || !*who.name->path));
 }

@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "inventory.h" /* range_parse */
+#include "json_tree.h"
 #include "pod_work.h"
 #include "util.h"
 
@@ -25,8 +25,10 @@
 #define WORD_MAX           64 /* of a list of ports or ranges */
 #define KEYS_MIN           4
 #define SIDECAR_CONTAINER  "istio-proxy"
+#define ROLE_GATEWAY       "router"
 #define ANNOTATION_PORTS   "traffic.sidecar.istio.io/excludeOutboundPorts"
 #define ANNOTATION_RANGES  "traffic.sidecar.istio.io/excludeOutboundIPRanges"
+#define ANNOTATION_STATUS  "sidecar.istio.io/status"
 #define ANNOTATION_AMBIENT "ambient.istio.io/redirection"
 #define ANNOTATION_HASH    "kubernetes.io/config.hash"
 #define ANNOTATION_MIRROR  "kubernetes.io/config.mirror"
@@ -399,34 +401,59 @@ static int containers_read(struct pod_entry *e, const cJSON *status)
 	return r;
 }
 
-static bool has_container(const cJSON *list, const char *name)
+static const cJSON *find_container(const cJSON *list, const char *name)
 {
 	const cJSON *c;
 
 	cJSON_ArrayForEach(c, list) {
 		if (strcmp(string(c, "name"), name) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static bool has_text(const cJSON *list, const char *text)
+{
+	const cJSON *t;
+
+	cJSON_ArrayForEach(t, list) {
+		if (cJSON_IsString(t) && strcmp(t->valuestring, text) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* Is it the pod's only container, then it is the application: a gateway. */
-static bool is_gateway(const cJSON *spec)
+/* Whether istiod's injector says that it is the one who added the container. Native ones are init containers. */
+static int is_injected(const cJSON *annotations, bool *ret)
 {
-	const cJSON *containers = item(spec, "containers");
+	const char *text = string(annotations, ANNOTATION_STATUS), *why;
+	_cleanup_(json_tree_freep) cJSON *status = NULL;
+	int r = *text ? json_tree_parse(text, strlen(text), &status, &why) : -EINVAL;
 
-	return cJSON_GetArraySize(containers) == 1 && has_container(containers, SIDECAR_CONTAINER);
+	*ret = r == 0 && (has_text(item(status, "containers"), SIDECAR_CONTAINER) ||
+			  has_text(item(status, "initContainers"), SIDECAR_CONTAINER));
+	return r == -ENOMEM ? r : 0;
+}
+
+/* `proxy router`, or the pod's only container: a gateway. It is the application, and what leaves is its own. */
+static bool is_gateway(const cJSON *spec, const cJSON *container)
+{
+	const cJSON *role = cJSON_GetArrayItem(item(container, "args"), 1);
+
+	if (cJSON_IsString(role) && strcmp(role->valuestring, ROLE_GATEWAY) == 0)
+		return true;
+	return container == item(spec, "containers")->child && !container->next;
 }
 
 /* A native sidecar is an init container that goes on running. */
-static bool has_sidecar(const cJSON *spec, const cJSON *status)
+static int sidecar_read(struct pod_entry *e, const cJSON *annotations, const cJSON *spec)
 {
-	if (is_gateway(spec))
-		return false;
-	return has_container(item(spec, "containers"), SIDECAR_CONTAINER) ||
-	       has_container(item(spec, "initContainers"), SIDECAR_CONTAINER) ||
-	       has_container(item(status, "containerStatuses"), SIDECAR_CONTAINER) ||
-	       has_container(item(status, "initContainerStatuses"), SIDECAR_CONTAINER);
+	const cJSON *container = find_container(item(spec, "containers"), SIDECAR_CONTAINER);
+	bool gateway = container && is_gateway(spec, container);
+
+	if (!container)
+		container = find_container(item(spec, "initContainers"), SIDECAR_CONTAINER);
+	return container && !gateway ? is_injected(annotations, &e->pod.sidecar) : 0;
 }
 
 static void ip_add(struct pod_entry *e, const char *text)
@@ -484,8 +511,9 @@ static int entry_fill(struct pod_entry *e, const cJSON *metadata, const cJSON *s
 		r = ranges_read(e, string(annotations, ANNOTATION_RANGES));
 	if (r == 0)
 		r = keys_read(e, metadata, status);
+	if (r == 0)
+		r = sidecar_read(e, annotations, spec);
 	ips_read(e, status);
-	e->pod.sidecar = has_sidecar(spec, status);
 	e->pod.ambient = strcmp(string(annotations, ANNOTATION_AMBIENT), "enabled") == 0;
 	e->pod.host_network = cJSON_IsTrue(item(spec, "hostNetwork"));
 	return r;

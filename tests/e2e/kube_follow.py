@@ -162,6 +162,8 @@ class Pods:
             self.hashes[digest] = meta["uid"]
         sidecar = rng.random() < 0.5
         names = ["app"] + ["istio-proxy"] * sidecar
+        if sidecar:
+            meta["annotations"]["sidecar.istio.io/status"] = json.dumps({"containers": ["istio-proxy"]})
         self.expected[meta["uid"]] = {
             "name": meta["name"], "uid": meta["uid"], "namespace": meta["namespace"], "workload": workload,
             "workloadKind": kind_shown, "canonicalService": app or workload,

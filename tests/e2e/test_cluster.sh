@@ -47,10 +47,11 @@ pod_object() {
 		--arg app "containerd://$(_stand_hex "$pod/app")" \
 		--arg proxy "containerd://$(_stand_hex "$pod/istio-proxy")" '{apiVersion: "v1", kind: "Pod",
 		metadata: {namespace: $ns, name: "\($name)-5d4f-x", generateName: "\($name)-5d4f-", uid: $uid,
+			annotations: {"sidecar.istio.io/status": "{\"containers\":[\"istio-proxy\"]}"},
 			labels: {app: $name, version: "v7", "pod-template-hash": "5d4f"},
 			ownerReferences: [{apiVersion: "apps/v1", kind: "ReplicaSet", name: "\($name)-5d4f",
 				uid: "x", controller: true}]},
-		spec: {nodeName: $node, containers: [{name: "app"}, {name: "istio-proxy"}]},
+		spec: {nodeName: $node, containers: [{name: "app"}, {name: "istio-proxy", args: ["proxy", "sidecar"]}]},
 		status: {phase: "Running", containerStatuses: [{name: "app", containerID: $app},
 			{name: "istio-proxy", containerID: $proxy}]}}'
 }

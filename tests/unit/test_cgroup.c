@@ -222,6 +222,36 @@ static const struct {
 	{"/kubepods/pod" UID "/x\n" ID, UID, ""},
 };
 
+/* Pods within pods, outermost first, as "uid/container's id "; a pod has its own container, never an inner one's. */
+static void pods_of_a_path(void **state)
+{
+	static const struct {
+		const char *path, *pods;
+	} cases[] = {
+		{"/system.slice/nginx.service", ""},
+		{"", ""},
+		{"/kubepods/pod" UID "/" ID, UID "/" ID " "},
+		{KIND "/cri-containerd-" ID ".scope", UID "/" ID " "},
+		{"/kubepods-pod" UID_ ".slice:cri-containerd:" ID, UID "/" ID " "},
+		{"/kubepods/pod" UID "/" NODE "/kubepods/pod" HASH "/" ID,
+		 UID "/" NODE " " HASH "/" ID " "},
+		{"/kubepods/pod" UID "/unknown/pod" HASH "/" ID, UID "/ " HASH "/" ID " "},
+		{"/pod" HASH "/" NODE "/pod" HASH "/pod" UID "/x",
+		 HASH "/" NODE " " HASH "/ " UID "/ "},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char text[512] = "";
+		struct cgroup_pod pod;
+
+		for (size_t at = 0; cgroup_path_pod(cases[i].path, &at, &pod);)
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s/%s ",
+				 pod.uid, pod.container_id);
+		assert_string_equal(text, cases[i].pods);
+	}
+}
+
 static void identity_rule(void **state)
 {
 	(void)state;
@@ -673,6 +703,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(naming_rule),
 		cmocka_unit_test(identity_rule),
+		cmocka_unit_test(pods_of_a_path),
 		cmocka_unit_test(naming_needs_a_slash),
 		cmocka_unit_test(long_names_are_bounded),
 		cmocka_unit_test(naming_without_memory),

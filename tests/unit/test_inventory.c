@@ -13,6 +13,7 @@
 
 #include "alloc.h"
 #include "inventory.h"
+#include "util.h"
 
 #define POD_A "kubepods-pod11111111_2222_3333_4444_555555555555.slice"
 #define POD_B "kubepods-pod66666666_7777_8888_9999_000000000000.slice"
@@ -331,27 +332,6 @@ static void test_requests(void **state)
 	world_close(&w);
 }
 
-static void test_range_parse(void **state)
-{
-	static const char *const wrong[] = {"",         "x",          "10.0.0.0/33", "10.0.0.0/",
-					    "10.0.0/8", "::1/129",    "::1/-1",      "10.0.0.0/8x",
-					    "/8",       "10.0.0.0/+8"};
-	struct ea_range r;
-
-	(void)state;
-	assert_int_equal(range_parse("10.0.0.0/8", &r), 0);
-	assert_int_equal(r.bits, 104);
-	assert_int_equal(r.addr[12], 10);
-	assert_int_equal(range_parse("192.0.2.1", &r), 0);
-	assert_int_equal(r.bits, 128);
-	assert_int_equal(range_parse("fd00::/8", &r), 0);
-	assert_int_equal(r.bits, 8);
-	assert_int_equal(range_parse("::/0", &r), 0);
-	assert_int_equal(r.bits, 0);
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_int_equal(range_parse(wrong[i], &r), -EINVAL);
-}
-
 static cJSON *parse(const char *text)
 {
 	cJSON *object = cJSON_Parse(text);
@@ -370,6 +350,9 @@ static cJSON *parse(const char *text)
 #define PROXY_STATUS ", {\"name\": \"istio-proxy\", \"containerID\": \"containerd://" ID_PROXY "\"}"
 #define CART         "{\"name\": \"cart\"}"
 #define PROXY        ", {\"name\": \"istio-proxy\"}"
+#define INJECTED                                         \
+	"\"annotations\": {\"sidecar.istio.io/status\": " \
+	"\"{\\\"containers\\\":[\\\"istio-proxy\\\"]}\"}, "
 
 static void give_pod(struct world *w, const char *text)
 {
@@ -420,7 +403,7 @@ static void test_pods(void **state)
 	assert_non_null(find(&list, "b0123456789a", "taken.example", PROTOCOL_TLS));
 	destination_list_done(&list);
 
-	give_pod(&w, POD(CART PROXY, PROXY_STATUS, ""));
+	give_pod(&w, POD(CART PROXY, PROXY_STATUS, INJECTED));
 	list = list_of(&w);
 	assert_int_equal(list.n, 4);
 	check_row(&list, "cart", "taken.example", PROTOCOL_HTTP, INTERCEPTION_SIDECAR, 0);
@@ -436,6 +419,66 @@ static void test_pods(void **state)
 	assert_true(!d->source.pod_uid || !*d->source.pod_uid);
 	assert_true(d->tls_origination);
 	assert_int_equal(d->opened, 3);
+	destination_list_done(&list);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
+/* Nobody is left out for what it is called, or for listening where a sidecar would. */
+static void test_posing_as_sidecar(void **state)
+{
+	struct destination_list list;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	add_mesh_legs(&w);
+	give_pod(&w, POD(CART PROXY, PROXY_STATUS, ""));
+	list = list_of(&w);
+	assert_non_null(find(&list, "cart", "taken.example", PROTOCOL_TLS));
+	destination_list_done(&list);
+
+	/* What the injector did not put there may be a proxy all the same: it took the application's connections. */
+	flag_proxy(&w, PROXY_C);
+	list = list_of(&w);
+	assert_null(find(&list, "cart", "taken.example", PROTOCOL_TLS));
+	destination_list_done(&list);
+
+	give_pod(&w, POD(CART PROXY, PROXY_STATUS, INJECTED));
+	flag_proxy(&w, APP_C);
+	list = list_of(&w);
+	assert_non_null(find(&list, "cart", "past.example", PROTOCOL_TLS));
+	assert_int_equal(list.n, 4);
+	destination_list_done(&list);
+	pods_free(w.view.pods);
+	world_close(&w);
+}
+
+/* A cgroup within a pod's container that is called after another pod: that pod does nothing of it. */
+static void test_posing_as_pod(void **state)
+{
+	_cleanup_free_ char *real = NULL, *inner = NULL;
+	struct destination_list list;
+	struct world w;
+
+	(void)state;
+	world_open(&w, 200);
+	assert_true(asprintf(&real, "%s/" POD_B "/" ID_PROXY, w.root) > 0);
+	assert_true(asprintf(&inner, "%s/" POD_C, real) > 0);
+	assert_int_equal(mkdir(real, 0755) | mkdir(inner, 0755), 0);
+	assert_int_equal(cgroup_id(inner, &w.ids[APP_B]), 0);
+	assert_true(cgroup_cache_refresh(w.cgroups) > 0);
+	add_leg(&w, APP_B, EA_PROTO_TLS, "a.example", 443, EA_FACT_DIRECT, 1);
+	give_pod(&w, POD(CART, "", ""));
+	/* The outer pod is not of this node, as on a kind node in a pod. */
+	list = list_of(&w);
+	assert_non_null(find(&list, "cart", "a.example", PROTOCOL_TLS));
+	destination_list_done(&list);
+	give_pod(&w, "{\"metadata\": {\"namespace\": \"ci\", \"name\": \"docker-0\", \"uid\": "
+		     "\"66666666-7777-8888-9999-000000000000\"}}");
+	list = list_of(&w);
+	assert_int_equal(list.n, 1);
+	assert_non_null(find(&list, "docker-0", "a.example", PROTOCOL_TLS));
 	destination_list_done(&list);
 	pods_free(w.view.pods);
 	world_close(&w);
@@ -617,8 +660,9 @@ int main(void)
 		cmocka_unit_test(test_no_sidecar_by_itself),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_range_parse),
 		cmocka_unit_test(test_pods),
+		cmocka_unit_test(test_posing_as_sidecar),
+		cmocka_unit_test(test_posing_as_pod),
 		cmocka_unit_test(test_gone_proxy),
 		cmocka_unit_test(test_ztunnel),
 		cmocka_unit_test(test_other_meshes),

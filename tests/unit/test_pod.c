@@ -258,6 +258,18 @@ static const struct pod *the_pod(struct pods *p, const char *text)
 	return pod;
 }
 
+#define INJECTED(more) \
+	"'annotations':{'sidecar.istio.io/status':'{\\'containers\\':[" more "]}'},"
+#define INJECTED_NATIVE                                                             \
+	"'annotations':{'sidecar.istio.io/status':'{\\'initContainers\\':[\\'istio-init\\'," \
+	"\\'istio-proxy\\'],\\'containers\\':null,\\'revision\\':\\'1-30\\'}'},"
+#define PROXY(role) "{'name':'istio-proxy','args':['proxy','" role "','--domain']}"
+#define BOTH(role)  "'containers':[{'name':'app'}," PROXY(role) "],"
+#define NATIVE                                                                            \
+	"'initContainers':[{'name':'istio-init'},{'name':'istio-proxy','args':['proxy','" \
+	"sidecar'],'restartPolicy':'Always'}],'containers':[{'name':'app'}],"
+
+/* What the injector put there, not what is only called so; of gateways the proxy is the application. */
 static void sidecars(void **state)
 {
 	static const struct {
@@ -265,20 +277,36 @@ static void sidecars(void **state)
 		bool sidecar;
 	} cases[] = {
 		{POD_TEXT("", "'containers':[{'name':'app'}],", ""), false},
-		{POD_TEXT("", "'containers':[{'name':'app'},{'name':'istio-proxy'}],", ""), true},
-		{POD_TEXT("",
-			  "'initContainers':[{'name':'istio-proxy','restartPolicy':'Always'}],"
-			  "'containers':[{'name':'app'}],",
-			  ""),
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), BOTH("sidecar"), ""), true},
+		{POD_TEXT(INJECTED("\\'istio-proxy\\',\\'more\\'"), BOTH("sidecar"), ""), true},
+		{POD_TEXT(INJECTED_NATIVE, NATIVE, ""), true},
+		/* Arguments of somebody's own, or none. */
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"),
+			  "'containers':[{'name':'istio-proxy'},{'name':'app'}],", ""),
 		 true},
-		{POD_TEXT("",
-			  "'initContainers':[{'name':'istio-init'}],'containers':[{'name':'app'}],",
+		/* Only called so. */
+		{POD_TEXT("", BOTH("sidecar"), ""), false},
+		{POD_TEXT("", NATIVE, ""), false},
+		{POD_TEXT("'annotations':{'sidecar.istio.io/status':''},", BOTH("sidecar"), ""),
+		 false},
+		{POD_TEXT("'annotations':{'sidecar.istio.io/status':'istio-proxy'},",
+			  BOTH("sidecar"), ""),
+		 false},
+		{POD_TEXT("'annotations':{'sidecar.istio.io/status':{}},", BOTH("sidecar"), ""),
+		 false},
+		{POD_TEXT(INJECTED("\\'other\\'"), BOTH("sidecar"), ""), false},
+		{POD_TEXT(INJECTED("7"), BOTH("sidecar"), ""), false},
+		/* Gateways, alone or with a helper. */
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), "'containers':[" PROXY("router") "],", ""),
+		 false},
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), BOTH("router"), ""), false},
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), "'containers':[{'name':'istio-proxy'}],",
 			  ""),
 		 false},
-		{POD_TEXT("", "", "'containerStatuses':[{'name':'istio-proxy'}],"), true},
-		{POD_TEXT("", "", "'initContainerStatuses':[{'name':'istio-proxy'}],"), true},
-		{POD_TEXT("", "", "'ephemeralContainerStatuses':[{'name':'istio-proxy'}],"), false},
-		{POD_TEXT("", "'containers':'istio-proxy',", ""), false},
+		/* Announced, but not there. */
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), "'containers':[{'name':'app'}],", ""),
+		 false},
+		{POD_TEXT(INJECTED("\\'istio-proxy\\'"), "'containers':'istio-proxy',", ""), false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
