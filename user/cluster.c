@@ -14,7 +14,8 @@
 /* v1beta1 is served by every Istio that is still met, v1 only since 1.22. */
 #define ISTIO_API "/apis/networking.istio.io/v1beta1/"
 
-#define FOLLOW_PODS CLUSTER_WATCHES_MAX - 1
+#define FOLLOW_SLICES CLUSTER_WATCHES_MAX - 2
+#define FOLLOW_PODS   CLUSTER_WATCHES_MAX - 1
 
 static const struct {
 	const char *collection, *path;
@@ -24,9 +25,11 @@ static const struct {
 	[REGISTRY_KIND_DESTINATION_RULE] = {"destinationrules", ISTIO_API "destinationrules"},
 	[REGISTRY_KIND_SIDECAR] = {"sidecars", ISTIO_API "sidecars"},
 	[REGISTRY_KIND_VIRTUAL_SERVICE] = {"virtualservices", ISTIO_API "virtualservices"},
+	/* Only for the addresses: pods of other nodes are not listed. */
+	[FOLLOW_SLICES] = {"endpointslices", "/apis/discovery.k8s.io/v1/endpointslices"},
 	[FOLLOW_PODS] = {"pods", "/api/v1/pods"},
 };
-_Static_assert(REGISTRY_KIND_MAX == FOLLOW_PODS, "the registry's kinds, then pods");
+_Static_assert(REGISTRY_KIND_MAX == FOLLOW_SLICES, "the registry's kinds, then where pods are");
 
 struct follow {
 	struct cluster *cluster;
@@ -94,13 +97,47 @@ static void registry_object_gone(const struct kube_id *id, void *data)
 static const struct kube_sink registry_sink = {.object = registry_object_new,
 					       .deleted = registry_object_gone};
 
+static int slice_new(const cJSON *object, void *data)
+{
+	const struct follow *f = data;
+
+	return registry_add_endpoints(f->cluster->registry, object);
+}
+
+/* Its pods' addresses stay, see registry_add_endpoints(). */
+static void slice_gone(const struct kube_id *id, void *data)
+{
+	(void)id;
+	(void)data;
+}
+
+static const struct kube_sink slices_sink = {.object = slice_new, .deleted = slice_gone};
+
 /* ---- pods ---- */
+
+/* Of this node also those that no Service selects. */
+static int pod_addresses(const struct cluster *c, const cJSON *object)
+{
+	const cJSON *status = cJSON_GetObjectItemCaseSensitive(object, "status"), *item;
+	int r = 0;
+
+	if (!c->registry)
+		return 0;
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(status, "podIPs")) {
+		const cJSON *ip = cJSON_GetObjectItemCaseSensitive(item, "ip");
+
+		if (!r)
+			r = registry_add_pod_address(c->registry, cJSON_GetStringValue(ip));
+	}
+	return r;
+}
 
 static int pod_new(const cJSON *object, void *data)
 {
 	const struct follow *f = data;
+	int r = pods_object(object, f->cluster->pods);
 
-	return pods_object(object, f->cluster->pods);
+	return r ? r : pod_addresses(f->cluster, object);
 }
 
 static void pod_gone(const struct kube_id *id, void *data)
@@ -169,6 +206,8 @@ static int dir_read(struct cluster *c, char **ret_why)
 	c->dir_state = state;
 	if (r)
 		return r;
+	if (c->registry)
+		registry_take_pod_addresses(store, c->registry);
 	registry_free(c->registry);
 	c->registry = store;
 	return 0;
@@ -271,7 +310,7 @@ static int registry_start(struct cluster *c, const struct cluster_options *o, ch
 	r = registry_new(&c->mesh, &c->registry);
 	for (size_t i = 0; !r && i < REGISTRY_KIND_MAX; i++)
 		r = follow(c, i, NULL, &registry_sink);
-	return r;
+	return r ? r : follow(c, FOLLOW_SLICES, NULL, &slices_sink);
 }
 
 int cluster_new(const struct cluster_options *options, struct cluster **ret, char **ret_why)
@@ -329,7 +368,7 @@ void cluster_run(struct cluster *c)
 
 /*
  * Listed once, or known not to exist; what was known stays so. A server that is only starting answers 404 as well: one
- * is not enough.
+ * is not enough. Where the pods are may be kept from us, as a ClusterRole of an older version does.
  */
 static bool follow_settled(struct follow *f)
 {
@@ -338,7 +377,9 @@ static bool follow_settled(struct follow *f)
 	if (!f->watch || f->known)
 		return true;
 	kube_get_status(f->watch, &status);
-	f->known = status.synced || (status.absent && status.errors[KUBE_ERROR_ABSENT] > 1);
+	f->known = status.synced || (status.absent && status.errors[KUBE_ERROR_ABSENT] > 1) ||
+		   (f == &f->cluster->follow[FOLLOW_SLICES] &&
+		    status.errors[KUBE_ERROR_FORBIDDEN] > 1);
 	return f->known;
 }
 
@@ -380,7 +421,7 @@ struct pods *cluster_pods(struct cluster *c)
 
 const struct registry_store *cluster_registry(struct cluster *c)
 {
-	for (size_t i = 0; !c->dir && i < REGISTRY_KIND_MAX; i++)
+	for (size_t i = 0; !c->dir && i <= FOLLOW_SLICES; i++)
 		if (!follow_settled(&c->follow[i]))
 			return NULL;
 	return c->registry;

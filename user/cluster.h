@@ -51,7 +51,7 @@ const struct registry_store *cluster_registry(struct cluster *c);
 const char *cluster_not_ready(struct cluster *c);
 
 /* The collections that are followed, for the agent's own metrics. */
-#define CLUSTER_WATCHES_MAX 6
+#define CLUSTER_WATCHES_MAX 7
 struct cluster_watch_status {
 	const char *collection; /* "pods" .. */
 	struct kube_status kube;

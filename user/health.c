@@ -138,6 +138,8 @@ static void fill_errors(const struct health_input *in, struct health *h)
 			    registry_reason_name((enum registry_reason)i),
 			    (double)in->registry.rejected[i]);
 	add_counter(h, REGISTRY_REJECTED, "reason", "full", (double)in->registry.full);
+	add_counter(h, REGISTRY_REJECTED, "reason", "pod_address",
+		    (double)in->registry.pods_evicted);
 }
 
 static void fill_cluster(const struct health_input *in, struct health *h)

@@ -166,42 +166,6 @@ static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *ro
 	d->last_ms = MAX(unix_ms_of(s, row->stats.last_ns), d->first_ms);
 }
 
-/* May this address be in the cluster at all? Private (RFC 1918, 4193), shared (RFC 6598), link-local, loopback. */
-static bool is_private(const uint8_t ip[16])
-{
-	static const struct {
-		uint8_t ip[16];
-		unsigned int bits;
-	} ranges[] = {
-		{{[10] = 0xff, [11] = 0xff, [12] = 10}, 104},
-		{{[10] = 0xff, [11] = 0xff, [12] = 172, [13] = 16}, 108},
-		{{[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 168}, 112},
-		{{[10] = 0xff, [11] = 0xff, [12] = 100, [13] = 64}, 106},
-		{{[10] = 0xff, [11] = 0xff, [12] = 169, [13] = 254}, 112},
-		{{[10] = 0xff, [11] = 0xff, [12] = 127}, 104},
-		{{0xfc}, 7},
-		{{0xfe, 0x80}, 10},
-		{{[15] = 1}, 128},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
-		unsigned int bytes = ranges[i].bits / 8, rest = ranges[i].bits % 8;
-
-		if (memcmp(ip, ranges[i].ip, bytes) == 0 &&
-		    (!rest || (ip[bytes] ^ ranges[i].ip[bytes]) >> (8 - rest) == 0))
-			return true;
-	}
-	return false;
-}
-
-/* A name is what the client says: it makes nothing internal that goes to a public address. */
-static bool is_in_cluster(const struct pass *p, const struct destination *d, const uint8_t *address)
-{
-	const char *host = !address || is_private(address) ? d->host : NULL;
-
-	return registry_is_internal(p->view->registry, d->source.ns, host, address);
-}
-
 /* The registry's word, as this workload's proxy would have it. */
 static void registry_to(const struct pass *p, const struct identity *who, struct destination *d)
 {
@@ -219,7 +183,7 @@ static void registry_to(const struct pass *p, const struct identity *who, struct
 
 	if (!p->view->registry)
 		return;
-	if (is_in_cluster(p, d, query.address))
+	if (registry_is_internal(p->view->registry, query.ns, query.host, query.address))
 		d->internal = true;
 	/* Of a workload that is not known nobody can say what its proxy would do. */
 	if (d->internal || d->host[0] == '~' || (p->view->pods && !who->pod))
@@ -229,7 +193,10 @@ static void registry_to(const struct pass *p, const struct identity *who, struct
 			(struct registry_label){who->pod->labels[query.n_labels].key,
 						who->pod->labels[query.n_labels].value};
 	registry_resolve(p->view->registry, &query, &answer);
-	d->registry = answer.state;
+	if (answer.internal)
+		d->internal = true;
+	else
+		d->registry = answer.state;
 }
 
 int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct identity *who,

@@ -109,6 +109,7 @@ void registry_free(struct registry_store *store)
 	for (enum registry_kind kind = 0; kind < REGISTRY_KIND_MAX; kind++)
 		registry_clear(store, kind);
 	reg_index_done(&store->index);
+	reg_pods_done(&store->pods);
 	free(store->root_namespace);
 	free(store->cluster_domain);
 	free(store);
@@ -235,6 +236,8 @@ void registry_list_end(struct registry_store *store, enum registry_kind kind)
 void registry_get_stats(const struct registry_store *store, struct registry_stats *ret)
 {
 	*ret = store->stats;
+	ret->pods = store->pods.n;
+	ret->pods_evicted = store->pods.evicted;
 }
 
 const struct registry_object *registry_find(const struct registry_store *store,

@@ -30,6 +30,8 @@
 /* Objects of all kinds, and bytes they take; beyond it they are not kept, and counted. */
 #define REGISTRY_OBJECTS_MAX 131072
 #define REGISTRY_BYTES_MAX   (256u << 20)
+/* Addresses of pods; the one not told for longest goes first. */
+#define REGISTRY_PODS_MAX 262144
 
 enum registry_kind {
 	REGISTRY_KIND_SERVICE,
@@ -91,6 +93,8 @@ struct registry_stats {
 	uint64_t rejected
 		[REGISTRY_REASON_MAX]; /* not acceptable to istiod; each time one was given */
 	uint64_t full;                 /* for want of room; each time one was given */
+	size_t pods;                   /* addresses that pods have or had */
+	uint64_t pods_evicted;         /* given up beyond REGISTRY_PODS_MAX */
 };
 
 struct registry_store;
@@ -165,6 +169,8 @@ struct registry_answer {
 	/* passthrough, blocked: a ServiceEntry visible to the client that has the host and the port, but for other
 	 * traffic (another protocol, other addresses) */
 	const struct registry_object *near;
+	/* Found, and MESH_INTERNAL, and at a private address or an unknown one: no egress. */
+	bool internal;
 };
 
 /*
@@ -178,13 +184,24 @@ void registry_resolve(const struct registry_store *store, const struct registry_
 /* In the cluster or not */
 
 /*
- * Whether a name or an address belongs to the cluster: below the cluster's domain or in `.svc`, NAME.NS or
- * POD.NAME.NS of a Service, NAME of one in the client's namespace ns (NULL: not known), a Service's cluster IP. An
- * ExternalName Service's name does, what it points to does not. Pod addresses are not known here. An address that
- * istiod gave to a ServiceEntry (240.240.0.0/16, 2001:2::/48) never does. host, address: NULL if not known.
+ * Whether a name or an address belongs to the cluster. Addresses: a Service's (cluster IPs, external IPs, those of load
+ * balancers that the nodes take connections for), and what registry_add_ was told of. Names, only where they lead to a
+ * private address or none is known, as a client says what it likes: below the cluster's domain or in `.svc`, NAME.NS
+ * or POD.NAME.NS of a Service, NAME of one in the client's namespace ns (NULL: not known). An ExternalName Service's
+ * name does, what it points to does not. An address that istiod gave to a ServiceEntry (240.240.0.0/16, 2001:2::/48)
+ * never does. host, address: NULL if not known.
  */
 bool registry_is_internal(const struct registry_store *store, const char *ns, const char *host,
 			  const uint8_t address[16]);
+
+/*
+ * Addresses of pods, one by one or all of an EndpointSlice that are a pod's. They stay when the pod is gone: so do the
+ * counters of connections to it, and nothing else gets its address. What is no address is passed over. -ENOMEM.
+ */
+int registry_add_pod_address(struct registry_store *store, const char *text);
+int registry_add_endpoints(struct registry_store *store, const cJSON *slice);
+/* Another store's, which then has none. */
+void registry_take_pod_addresses(struct registry_store *store, struct registry_store *from);
 
 /* 240.240.0.0/16 and 2001:2::/48, which stand for hosts that DNS was proxied for. */
 bool registry_is_allocated(const uint8_t address[16]);

@@ -114,6 +114,16 @@ static bool is_list_of(const cJSON *document, enum registry_kind kind)
 	return strncmp(word, registry_kind_name(kind), len) == 0 && strcmp(word + len, "List") == 0;
 }
 
+static bool is_slice(const cJSON *object, const cJSON *list)
+{
+	const cJSON *kind = cJSON_GetObjectItemCaseSensitive(object, "kind");
+
+	if (!kind && list)
+		return strcmp(cJSON_GetObjectItemCaseSensitive(list, "kind")->valuestring,
+			      "EndpointSliceList") == 0;
+	return cJSON_IsString(kind) && strcmp(kind->valuestring, "EndpointSlice") == 0;
+}
+
 static int put_object(const struct loader *loader, const cJSON *object, const cJSON *list)
 {
 	enum registry_kind kind = REGISTRY_KIND_MAX;
@@ -124,6 +134,8 @@ static int put_object(const struct loader *loader, const cJSON *object, const cJ
 	if (list && !cJSON_HasObjectItem(object, "kind"))
 		for (kind = 0; kind < REGISTRY_KIND_MAX && !is_list_of(list, kind);)
 			kind++;
+	if (is_slice(object, list))
+		return registry_add_endpoints(loader->store, object);
 	if (kind == REGISTRY_KIND_MAX && registry_kind_of(object, &kind))
 		return 0;
 	r = registry_put_as(loader->store, kind, object, &why);

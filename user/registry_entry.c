@@ -335,6 +335,7 @@ int reg_parse_service_entry(struct parse *parse)
 	if (!r && entry.endpoints)
 		r = reg_parse_endpoints(parse, entry.endpoints, entry.ports,
 					entry.resolution == RESOLUTION_STATIC);
+	parse->object->internal = entry.internal;
 	/* Listens on its endpoints' addresses, which are not known here. */
 	parse->object->headless = entry.resolution == RESOLUTION_NONE &&
 				  parse->object->has_selector;

@@ -96,6 +96,16 @@ static uint64_t key_hash(const struct index *index, const struct index_key *key)
 
 /* Table */
 
+/* Without a random one the tables work all the same. */
+uint64_t reg_index_seed(void)
+{
+	uint64_t seed = 0;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
+		seed = (uint64_t)(uintptr_t)&seed;
+	return seed ? seed : 1;
+}
+
 int reg_index_init(struct index *index)
 {
 	*index = (struct index){0};
@@ -103,9 +113,7 @@ int reg_index_init(struct index *index)
 	if (!index->slots)
 		return -ENOMEM;
 	index->n_slots = SLOTS_MIN;
-	/* Without it the table works all the same. */
-	if (getrandom(&index->seed, sizeof(index->seed), GRND_NONBLOCK) < 0)
-		index->seed = (uint64_t)(uintptr_t)index->slots;
+	index->seed = reg_index_seed();
 	return 0;
 }
 
@@ -348,6 +356,19 @@ static int each_address(struct index *index, const struct object *object, key_fn
 	return r;
 }
 
+static int each_outer(struct index *index, const struct object *object, key_fn *fn)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < object->n_outer && !r; i++) {
+		struct index_key key = reg_index_key_range(&object->outer[i]);
+
+		key.bytes[0] = INDEX_OUTER;
+		r = fn(index, &key, object);
+	}
+	return r;
+}
+
 static int each_rule_host(struct index *index, const struct object *object, key_fn *fn)
 {
 	struct index_key key = reg_index_key_text(INDEX_RULE, object->hosts[0], object->public.ns);
@@ -370,7 +391,9 @@ static int each_key(struct index *index, const struct object *object, key_fn *fn
 		r = each_host(index, object, INDEX_ENTRY_OWN, INDEX_ENTRY_ANY, fn);
 		if (!r)
 			r = each_service_port(index, object, fn);
-		return r ? r : each_address(index, object, fn);
+		if (!r)
+			r = each_address(index, object, fn);
+		return r ? r : each_outer(index, object, fn);
 	case REGISTRY_KIND_DESTINATION_RULE:
 		return each_rule_host(index, object, fn);
 	case REGISTRY_KIND_SIDECAR:

@@ -331,6 +331,8 @@ static void answer_service(const struct view *view, const struct service *servic
 
 	ret->state = originates ? REGISTRY_ORIGINATED : REGISTRY_REGISTERED;
 	ret->object = &service->object->public;
+	ret->internal = service->object->internal &&
+			(!view->query->address || reg_address_is_private(view->query->address));
 	if (traffic == TRAFFIC_HTTP)
 		ret->rule = rule ? &rule->public : NULL;
 }

@@ -12,6 +12,7 @@
 #include "util.h"
 
 #define UNIX_PREFIX "unix://"
+#define OUTER_MAX   256 /* addresses of one Service; there are a few */
 
 /* Services */
 
@@ -116,6 +117,44 @@ static int service_addresses(struct parse *parse)
 	return 0;
 }
 
+/* Where the nodes take connections for it, although sidecars do not listen there. ipMode Proxy: they leave first. */
+static void service_outer(struct object *object, const cJSON *list, const char *key)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, list) {
+		const cJSON *ip = key ? cJSON_GetObjectItemCaseSensitive(item, key) : item;
+		const cJSON *mode = cJSON_GetObjectItemCaseSensitive(item, "ipMode");
+		struct address_range *range = &object->outer[object->n_outer];
+
+		if (object->n_outer == OUTER_MAX || !cJSON_IsString(ip) ||
+		    (cJSON_IsString(mode) && strcmp(mode->valuestring, "Proxy") == 0) ||
+		    !reg_valid_address(ip->valuestring, range->ip))
+			continue;
+		range->prefix = 128;
+		object->n_outer++;
+	}
+}
+
+static int service_outers(struct parse *parse)
+{
+	const cJSON *status = cJSON_GetObjectItemCaseSensitive(parse->whole, "status");
+	const cJSON *balancer = cJSON_GetObjectItemCaseSensitive(status, "loadBalancer");
+	const cJSON *ingress = cJSON_GetObjectItemCaseSensitive(balancer, "ingress");
+	const cJSON *given = cJSON_GetObjectItemCaseSensitive(parse->spec, "externalIPs");
+	size_t n = (size_t)cJSON_GetArraySize(ingress) + (size_t)cJSON_GetArraySize(given);
+
+	if (!n)
+		return 0;
+	parse->object->outer = reg_parse_array(parse, MIN(n, (size_t)OUTER_MAX) + 1,
+					       sizeof(*parse->object->outer));
+	if (!parse->object->outer)
+		return -ENOMEM;
+	service_outer(parse->object, ingress, "ip");
+	service_outer(parse->object, given, NULL);
+	return 0;
+}
+
 static int service_export_entry(struct parse *parse, const char *word, const char **others)
 {
 	struct exports *exports = &parse->object->export;
@@ -177,6 +216,8 @@ int reg_parse_service(struct parse *parse)
 		r = service_ports(parse);
 	if (!r)
 		r = service_addresses(parse);
+	if (!r)
+		r = service_outers(parse);
 	if (!r)
 		r = service_export(parse);
 	if (r)

@@ -4,8 +4,8 @@
  *
  * registry.c keeps the objects, registry_index.c finds them, registry_parse.c, registry_field.c and one file
  * for each kind make them out of JSON, registry_valid.c knows what names and words are legal, registry_scope.c what a client may see,
- * registry_resolve.c which service gets a connection, registry_tls.c whether it leaves over TLS, registry_owner.c
- * the rest. What they share begins with reg_. Must not know: the same as registry.h.
+ * registry_resolve.c which service gets a connection, registry_tls.c whether it leaves over TLS, registry_inside.c
+ * what is in the cluster, registry_owner.c the rest. What they share begins with reg_. Must not know: the same as registry.h.
  */
 #ifndef REGISTRY_WORK_H
 #define REGISTRY_WORK_H
@@ -150,6 +150,9 @@ struct object {
 	bool has_address; /* one that is not allocated: TCP and TLS are listened for there only */
 	bool headless;    /* listens on its endpoints, which are not known here */
 	bool alias;       /* ExternalName: no listener */
+	bool internal;    /* MESH_INTERNAL */
+	struct address_range *outer; /* where the cluster takes connections for it, but no sidecar listens */
+	size_t n_outer;
 	uint8_t resolution;
 	struct labels labels;
 
@@ -190,6 +193,7 @@ enum index_type {
 	INDEX_TLS_OWN, /* (port, ns): services without an address, by SNI */
 	INDEX_TLS_ANY,
 	INDEX_SIDECAR, /* (ns) */
+	INDEX_OUTER,   /* (address): of a Service, where no sidecar listens */
 };
 
 struct index_key {
@@ -213,6 +217,14 @@ struct index {
 	uint64_t seed;
 };
 
+/* A set of the addresses that pods have or had. */
+struct pod_addresses {
+	struct pod_address **slots;
+	size_t n_slots, n; /* n_slots: 0 or a power of two */
+	struct pod_address *newest, *oldest;
+	uint64_t seed, evicted;
+};
+
 struct registry_store {
 	char *root_namespace, *cluster_domain;
 	bool registry_only;
@@ -224,9 +236,11 @@ struct registry_store {
 	uint64_t sequence;
 	size_t n_partial;       /* hosts such as *foo.com, whose wildcard ends inside a label */
 	size_t n_prefixes[129]; /* address ranges by length of prefix */
+	struct pod_addresses pods;
 	struct registry_stats stats;
 };
 
+uint64_t reg_index_seed(void); /* a secret, never 0 */
 int reg_index_init(struct index *index);
 void reg_index_done(struct index *index);
 struct index_key reg_index_key_text(enum index_type type, const char *text, const char *ns);
@@ -385,6 +399,8 @@ const struct object *reg_rule_find(const struct view *view, const char *host, co
 /* Plaintext HTTP to the service: whether it leaves over TLS, and by which rule. */
 bool reg_service_originates(const struct view *view, const struct service *service,
 			    const struct object **ret_rule);
+void reg_pods_done(struct pod_addresses *set);
+bool reg_address_is_private(const uint8_t ip[16]);
 /* The Service that a name means inside the cluster: NAME, NAME.NS, NAME.NS.svc; or NULL. */
 const struct object *reg_service_by_short_name(const struct registry_store *store, const char *ns,
 					       const char *host);

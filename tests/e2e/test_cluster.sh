@@ -176,6 +176,24 @@ internal_seen() {
 	[[ $(stand_agent dump -o json --scope internal) == *"db.$NS"* ]]
 }
 
+# Of another node, so only its Service's endpoints tell; the second address is no pod's.
+pods_elsewhere() {
+	api_apply "$(jq -n --arg ns "$NS" --arg pod "$(stand_address www.gnu.org 4)" \
+		--arg other "$(stand_address wikipedia.org 4)" '{apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice",
+		metadata: {namespace: $ns, name: "web-x"}, addressType: "IPv4", endpoints: [
+			{addresses: [$pod], targetRef: {kind: "Pod", name: "web-0"}}, {addresses: [$other]}]}')"
+	stand_wait 10 elsewhere_seen 2>/dev/null || true
+	is "a pod's address is internal, wherever it runs; what else a Service leads to is not" \
+		"$(stand_agent dump -o json --scope all |
+			jq -rc '[.destinations[] | select(.port != 443 or .protocol == "tls") | [.host, .scope]] |
+				map(select(.[0] == "www.gnu.org" or .[0] == "wikipedia.org")) | unique')" \
+		'[["wikipedia.org","external"],["www.gnu.org","internal"]]'
+}
+
+elsewhere_seen() {
+	[[ $(stand_agent dump -o json --scope internal) == *www.gnu.org* ]]
+}
+
 # The server goes away for good: what is known stays, and the traffic is still counted.
 server_gone() {
 	_stand_stop apiserver
@@ -205,5 +223,6 @@ demos
 short_lived
 bypass
 internal
+pods_elsewhere
 server_gone
 tap_done

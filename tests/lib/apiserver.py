@@ -53,6 +53,7 @@ RESOURCES = {
     "namespaces": ("/api/v1", "Namespace", False),
     "pods": ("/api/v1", "Pod", True),
     "services": ("/api/v1", "Service", True),
+    "endpointslices": ("/apis/discovery.k8s.io/v1", "EndpointSlice", True),
     "serviceentries": (ISTIO, "ServiceEntry", True),
     "destinationrules": (ISTIO, "DestinationRule", True),
     "sidecars": (ISTIO, "Sidecar", True),

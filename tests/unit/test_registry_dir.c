@@ -96,6 +96,7 @@ static void test_files(void **state)
 {
 	struct folder *folder = *state;
 	struct notes notes;
+	struct registry_stats stats;
 	struct registry_store *store;
 
 	store = load(folder, &notes);
@@ -118,6 +119,10 @@ static void test_files(void **state)
 		"List\n---\nkind: List\nitems: x\n"
 		"---\nkind: List\nitems: [{kind: List, items: [{kind: List}]}]\n---\napiVersion: "
 		"v1\nkind: ConfigMap\nmetadata: {name: c}\n---\njust text\n---\n- a\n- b\n");
+	folder_write(folder, "4b.yaml",
+		     "kind: EndpointSliceList\nitems:\n- endpoints: [{addresses: [10.8.0.1], "
+		     "targetRef: {kind: Pod}}]\n---\nkind: List\nitems:\n- kind: EndpointSlice\n  "
+		     "endpoints: [{addresses: [10.8.0.2], targetRef: {kind: Pod}}]\n");
 	/* Not ours: other endings, hidden ones, a folder, a fifo. */
 	folder_write(folder, "5.txt", "{{{");
 	folder_write(folder, ".6.yaml", "{{{");
@@ -135,6 +140,8 @@ static void test_files(void **state)
 			 {"a tls three.com:443", "registered a/three"},
 			 {"a tls nine.com:443", "registered a/nine"},
 			 {"a http web.prod:80", "registered prod/web"}));
+	registry_get_stats(store, &stats);
+	assert_int_equal(stats.pods, 2);
 	registry_free(store);
 }
 

@@ -268,6 +268,11 @@ static const struct {
 	{"z", "shop.com", NULL, true},
 	{"z", "api.shop.com", NULL, true},
 	{"z", "a.api.shop.com", NULL, false},
+	/* A name says nothing of a public address. */
+	{"z", "web.prod.svc.cluster.local", "10.1.2.3", true},
+	{"z", "web.prod.svc.cluster.local", "fd12::3", true},
+	{"z", "web.prod.svc.cluster.local", "1.2.3.4", false},
+	{"z", "web.prod.svc.cluster.local", "2600::1", false},
 	{"z", "x.com", "10.96.0.7", true},
 	{"z", NULL, "10.96.0.7", true},
 	{"z", NULL, "fd00::7", true},
@@ -279,7 +284,113 @@ static const struct {
 	{"z", NULL, "10.0.0.99", false},
 	{"z", "entry.com", "240.240.0.1", false},
 	{"z", NULL, "240.240.0.2", false},
+	/* Of a Service: what the nodes take connections for. A load balancer that is a proxy is outside. */
+	{"z", "shop.example.com", "192.0.2.9", true},
+	{"z", NULL, "192.0.2.10", true},
+	{"z", NULL, "192.0.2.11", false},
+	{"z", NULL, "192.0.2.12", false},
+	/* Of pods, but not what an EndpointSlice names beside them. */
+	{"z", "web.prod", "2600::7", true},
+	{"z", NULL, "10.8.0.1", true},
+	{"z", NULL, "10.8.0.2", true},
+	{"z", NULL, "198.51.100.1", false},
+	{"z", NULL, "198.51.100.2", false},
+	{"z", NULL, "240.240.0.3", false},
 };
+
+#define SLICE                                                                               \
+	"{\"endpoints\": [{\"addresses\": [\"10.8.0.1\", \"2600::7\"], \"targetRef\": {\"kind\": "   \
+	"\"Pod\"}}, {\"addresses\": [\"10.8.0.2\", \"10.8.0.1\", \"240.240.0.3\", 7, \"x\"], "       \
+	"\"targetRef\": {\"kind\": \"Pod\"}}, {\"addresses\": [\"198.51.100.1\"]}, {\"addresses\": " \
+	"[\"198.51.100.2\"], \"targetRef\": {\"kind\": \"Node\"}}, 7]}"
+
+static void put_slice(struct registry_store *store, const char *text)
+{
+	cJSON *slice = cJSON_Parse(text);
+
+	assert_non_null(slice);
+	assert_int_equal(registry_add_endpoints(store, slice), 0);
+	cJSON_Delete(slice);
+}
+
+static bool is_inside(const struct registry_store *store, const char *text)
+{
+	uint8_t address[16];
+
+	assert_int_equal(address_parse(text, address), 0);
+	return registry_is_internal(store, "z", NULL, address);
+}
+
+/* As many as there is room for, the one not told for longest goes; and all of them into another store. */
+static void test_pod_addresses(void **state)
+{
+	struct registry_store *store = help_store(NULL), *other = help_store(NULL);
+	struct registry_stats stats;
+	char text[64];
+
+	(void)state;
+	assert_int_equal(registry_add_pod_address(store, "10.9.0.1"), 0);
+	assert_int_equal(registry_add_pod_address(store, "10.9.0.2"), 0);
+	assert_int_equal(registry_add_pod_address(store, NULL), 0);
+	for (int i = 0; i < REGISTRY_PODS_MAX - 1; i++) {
+		snprintf(text, sizeof(text), "fd00::%x:%x", i >> 16, i & 0xffff);
+		assert_int_equal(registry_add_pod_address(store, text), 0);
+		if (i == 1000)
+			assert_int_equal(registry_add_pod_address(store, "10.9.0.1"), 0);
+	}
+	registry_get_stats(store, &stats);
+	assert_int_equal(stats.pods, REGISTRY_PODS_MAX);
+	assert_int_equal(stats.pods_evicted, 1);
+	assert_true(is_inside(store, "10.9.0.1"));
+	assert_false(is_inside(store, "10.9.0.2"));
+	assert_true(is_inside(store, "fd00::1:7"));
+
+	assert_int_equal(registry_add_pod_address(other, "10.9.0.3"), 0);
+	registry_take_pod_addresses(other, store);
+	registry_get_stats(other, &stats);
+	assert_int_equal(stats.pods, REGISTRY_PODS_MAX);
+	assert_int_equal(stats.pods_evicted, 2);
+	assert_true(is_inside(other, "10.9.0.1") && is_inside(other, "10.9.0.3"));
+	assert_false(is_inside(store, "10.9.0.1"));
+	registry_free(store);
+	registry_free(other);
+}
+
+/* MESH_INTERNAL: of the mesh, at a private address; found by who may see it only. */
+static void test_mesh_internal(void **state)
+{
+	static const struct {
+		const char *ns, *host, *address;
+		bool internal;
+	} cases[] = {
+		{"a", "vm.example", "10.1.2.3", true}, {"a", "vm.example", NULL, true},
+		{"a", "vm.example", "1.2.3.4", false}, {"b", "vm.example", "10.1.2.3", false},
+		{"a", "ext.example", NULL, false},
+	};
+	_cleanup_(registry_freep) struct registry_store *store = help_store(NULL);
+	uint8_t address[16];
+
+	(void)state;
+	help_put(store,
+		 "ServiceEntry a/vm {hosts: [vm.example], location: MESH_INTERNAL, exportTo: [.], "
+		 "resolution: DNS, ports: [TLS443]}\n"
+		 "ServiceEntry a/ext {hosts: [ext.example], location: MESH_EXTERNAL, "
+		 "resolution: DNS, ports: [TLS443]}\n");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct registry_query query = {.ns = cases[i].ns,
+						     .host = cases[i].host,
+						     .name_source = NAME_SOURCE_SNI,
+						     .port = 443,
+						     .protocol = PROTOCOL_TLS,
+						     .address = cases[i].address ? address : NULL};
+		struct registry_answer answer;
+
+		if (cases[i].address)
+			assert_int_equal(address_parse(cases[i].address, address), 0);
+		registry_resolve(store, &query, &answer);
+		assert_int_equal(answer.internal, cases[i].internal);
+	}
+}
 
 static void test_internal(void **state)
 {
@@ -294,7 +405,13 @@ static void test_internal(void **state)
 		 "Service com/shop {clusterIP: 10.96.0.9}\n"
 		 "Service prod/odd {clusterIP: 240.240.0.2}\n"
 		 "ServiceEntry a/e {hosts: [entry.com], addresses: [10.0.0.99], resolution: "
-		 "STATIC} status {addresses: [{value: 240.240.0.1}]}\n");
+		 "STATIC} status {addresses: [{value: 240.240.0.1}]}\n"
+		 "Service prod/edge {clusterIP: 10.96.0.10, externalIPs: [192.0.2.9, nowhere, 7]} "
+		 "status {loadBalancer: {ingress: [{ip: 192.0.2.10, ipMode: VIP}, {hostname: x}, "
+		 "{ip: 192.0.2.11, ipMode: Proxy}, {ip: no}]}}\n"
+		 "Service prod/old {clusterIP: 10.96.0.11, externalIPs: [192.0.2.12]}\n");
+	assert_true(registry_delete(store, REGISTRY_KIND_SERVICE, "prod", "old"));
+	put_slice(store, SLICE);
 	for (size_t i = 0; i < ARRAY_SIZE(internal_cases); i++) {
 		bool internal;
 
@@ -550,6 +667,8 @@ int main(void)
 		cmocka_unit_test(test_large_source),
 		cmocka_unit_test(test_managed),
 		cmocka_unit_test(test_internal),
+		cmocka_unit_test(test_pod_addresses),
+		cmocka_unit_test(test_mesh_internal),
 		cmocka_unit_test(test_cluster_domain),
 		cmocka_unit_test(test_owners),
 		cmocka_unit_test(test_owners_managed),
