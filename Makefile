@@ -51,10 +51,11 @@ check-vm: ## boot Debian kernels in qemu and run check, the bpf layer and live c
 	@$(MAKE) --no-print-directory all check-build
 	@bash tests/vm/run.sh
 
-bench: ## install what is needed, build, and measure replay against tshark on one large capture (root, minutes)
+bench: ## install what is needed, build, measure replay against tshark on one large capture, and kernel memory (root, minutes)
 	@bash tests/lib/packages.sh build bench
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(B)/bench/storage.bpf.o
 	@bash tests/bench/replay.sh
+	@bash tests/bench/memory.sh
 
 check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san ## build the test programs
 
@@ -120,6 +121,10 @@ $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h user/*.[ch]
 $(B)/fuzz/seeds: tests/fuzz/seeds.c $(wildcard tests/bpf/*.h)
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)$(CC) -D_GNU_SOURCE $< -o $@
+
+$(B)/bench/%.bpf.o: tests/bench/%.bpf.c
+	@mkdir -p $(@D)
+	$(call msg,BPF,$@)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 
 fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZZ_SECONDS (60), from the test cases' seeds
 	@mkdir -p $(FUZZ:%=$(B)/fuzz/corpus/%)
