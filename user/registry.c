@@ -41,6 +41,8 @@ int registry_new(const struct registry_options *options, struct registry_store *
 	if (!store)
 		return -ENOMEM;
 	r = reg_index_init(&store->index);
+	if (!r)
+		r = reg_memos_new(&store->memos);
 	if (r)
 		return r;
 	store->root_namespace = strdup(options->root_namespace);
@@ -62,6 +64,9 @@ static void store_account(struct registry_store *store, const struct object *obj
 {
 	size_t step = (size_t)by;
 
+	if (object->public.kind != REGISTRY_KIND_DESTINATION_RULE &&
+	    object->public.kind != REGISTRY_KIND_VIRTUAL_SERVICE)
+		reg_memos_clear(store->memos);
 	store->stats.objects[object->public.kind] += step;
 	store->stats.bytes += step * object->bytes;
 	for (size_t i = 0; i < object->n_addresses; i++)
@@ -110,6 +115,7 @@ void registry_free(struct registry_store *store)
 		registry_clear(store, kind);
 	reg_index_done(&store->index);
 	reg_pods_done(&store->pods);
+	reg_memos_free(store->memos);
 	free(store->root_namespace);
 	free(store->cluster_domain);
 	free(store);
@@ -237,6 +243,7 @@ void registry_get_stats(const struct registry_store *store, struct registry_stat
 {
 	*ret = store->stats;
 	ret->pods = store->pods.n;
+	ret->memos_dropped = reg_memos_dropped(store->memos);
 	ret->pods_evicted = store->pods.evicted;
 }
 

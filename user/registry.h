@@ -95,6 +95,7 @@ struct registry_stats {
 	uint64_t full;                 /* for want of room; each time one was given */
 	size_t pods;                   /* addresses that pods have or had */
 	uint64_t pods_evicted;         /* given up beyond REGISTRY_PODS_MAX */
+	uint64_t memos_dropped;        /* answers that were to be used again, for want of room */
 };
 
 struct registry_store;

@@ -192,7 +192,7 @@ static bool view_overrides(const struct view *view)
  * The one service that takes what nothing else on the port did. A listener of the Sidecar's own may make TCP of
  * ports that are declared otherwise.
  */
-static bool match_rest(const struct view *view, struct service *ret)
+static struct service find_rest(const struct view *view)
 {
 	const enum index_type types[] = {INDEX_TCP_OWN,  INDEX_TCP_ANY, INDEX_HTTP_OWN,
 					 INDEX_HTTP_ANY, INDEX_TLS_OWN, INDEX_TLS_ANY};
@@ -203,20 +203,46 @@ static bool match_rest(const struct view *view, struct service *ret)
 		if (first_of(view, types[i], true, PORT_TCP, PORT_AUTO, &service) &&
 		    (!best.object || reg_object_compare(service.object, best.object) < 0))
 			best = service;
-	*ret = best;
-	return best.object;
+	return best;
+}
+
+static bool match_rest(const struct view *view, struct service *ret)
+{
+	struct memo *memo = reg_memo_get(view);
+
+	*ret = memo && memo->rest_known ? memo->rest : find_rest(view);
+	if (memo) {
+		memo->rest = *ret;
+		memo->rest_known = true;
+	}
+	return ret->object;
+}
+
+static bool find_http(const struct view *view)
+{
+	struct service service;
+
+	return first_of(view, INDEX_HTTP_OWN, false, PORT_HTTP, PORT_AUTO, &service) ||
+	       first_of(view, INDEX_HTTP_ANY, false, PORT_HTTP, PORT_AUTO, &service);
 }
 
 /* Whether the listener on 0.0.0.0 reads HTTP: then what is HTTP goes by Host, or nowhere. */
 static bool reads_http(const struct view *view)
 {
 	struct service service;
+	struct memo *memo;
+	bool http;
 
 	if (view_overrides(view))
 		return view->listener->class == PORT_HTTP ||
 		       (view->listener->class == PORT_AUTO && match_rest(view, &service));
-	return first_of(view, INDEX_HTTP_OWN, false, PORT_HTTP, PORT_AUTO, &service) ||
-	       first_of(view, INDEX_HTTP_ANY, false, PORT_HTTP, PORT_AUTO, &service);
+	memo = reg_memo_get(view);
+	http = memo && memo->http_known ? memo->http : find_http(view);
+	if (memo) {
+		memo->http = http;
+		memo->http_known = true;
+	}
+	return http;
 }
 
 /*

@@ -5,7 +5,7 @@
  * registry.c keeps the objects, registry_index.c finds them, registry_parse.c, registry_field.c and one file
  * for each kind make them out of JSON, registry_valid.c knows what names and words are legal, registry_scope.c what a client may see,
  * registry_resolve.c which service gets a connection, registry_tls.c whether it leaves over TLS, registry_inside.c
- * what is in the cluster, registry_owner.c the rest. What they share begins with reg_. Must not know: the same as registry.h.
+ * what is in the cluster, registry_memo.c keeps what does not depend on the connection, registry_owner.c the rest. What they share begins with reg_. Must not know: the same as registry.h.
  */
 #ifndef REGISTRY_WORK_H
 #define REGISTRY_WORK_H
@@ -237,6 +237,7 @@ struct registry_store {
 	size_t n_partial;       /* hosts such as *foo.com, whose wildcard ends inside a label */
 	size_t n_prefixes[129]; /* address ranges by length of prefix */
 	struct pod_addresses pods;
+	struct memos *memos;
 	struct registry_stats stats;
 };
 
@@ -362,6 +363,25 @@ struct service {
 	enum port_class declared;    /* what it says of the port */
 	enum port_class class;       /* what its listener does */
 };
+
+/* The same for all connections of a namespace, under one Sidecar, to one port. */
+struct memo {
+	struct memo *chain;
+	const struct object *sidecar;
+	uint16_t port;
+	bool rest_known, http_known; /* the following were looked for */
+	bool http;                   /* the listener on 0.0.0.0 reads HTTP */
+	struct service rest; /* takes what nobody else on the port does; without an object: none */
+	char ns[];
+};
+
+int reg_memos_new(struct memos **ret);
+void reg_memos_free(struct memos *memos); /* NULL is fine */
+/* Something in the store has changed. */
+void reg_memos_clear(struct memos *memos);
+uint64_t reg_memos_dropped(const struct memos *memos);
+/* The view's, new or not; NULL without memory. */
+struct memo *reg_memo_get(const struct view *view);
 
 void reg_view_init(struct view *view, const struct registry_store *store,
 		   const struct registry_query *query);

@@ -298,10 +298,11 @@ static const struct {
 	{"z", NULL, "240.240.0.3", false},
 };
 
-#define SLICE                                                                               \
-	"{\"endpoints\": [{\"addresses\": [\"10.8.0.1\", \"2600::7\"], \"targetRef\": {\"kind\": "   \
-	"\"Pod\"}}, {\"addresses\": [\"10.8.0.2\", \"10.8.0.1\", \"240.240.0.3\", 7, \"x\"], "       \
-	"\"targetRef\": {\"kind\": \"Pod\"}}, {\"addresses\": [\"198.51.100.1\"]}, {\"addresses\": " \
+#define SLICE                                                                                      \
+	"{\"endpoints\": [{\"addresses\": [\"10.8.0.1\", \"2600::7\"], \"targetRef\": {\"kind\": " \
+	"\"Pod\"}}, {\"addresses\": [\"10.8.0.2\", \"10.8.0.1\", \"240.240.0.3\", 7, \"x\"], "     \
+	"\"targetRef\": {\"kind\": \"Pod\"}}, {\"addresses\": [\"198.51.100.1\"]}, "               \
+	"{\"addresses\": "                                                                         \
 	"[\"198.51.100.2\"], \"targetRef\": {\"kind\": \"Node\"}}, 7]}"
 
 static void put_slice(struct registry_store *store, const char *text)
@@ -354,6 +355,48 @@ static void test_pod_addresses(void **state)
 	assert_false(is_inside(store, "10.9.0.1"));
 	registry_free(store);
 	registry_free(other);
+}
+
+/* What was found for one connection is used for the next, until it is not true any more. */
+static void test_kept_answers(void **state)
+{
+	_cleanup_(registry_freep) struct registry_store *store = help_store(NULL);
+	struct registry_query query = {.ns = "a", .protocol = PROTOCOL_TCP};
+	struct registry_stats stats;
+	struct registry_answer answer;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		help_check(store, "nothing yet",
+			   CASES({"a tcp x.com:9000", "passthrough"},
+				 {"a http x.com:9000", "passthrough"}));
+		help_put(store, "ServiceEntry b/t {hosts: [t.com], ports: [{name: tcp, number: "
+				"9000, protocol: TCP}], resolution: DNS}\n");
+		help_check(store, "whatever comes",
+			   CASES({"a tcp x.com:9000", "registered b/t"},
+				 {"c tcp x.com:9000", "registered b/t"},
+				 {"a http x.com:9000", "registered b/t"}));
+		help_put(store, "ServiceEntry b/h {hosts: [h.com], ports: [{name: http, number: "
+				"9000, protocol: HTTP}], resolution: DNS}\n");
+		help_check(store, "HTTP is read now",
+			   CASES({"a tcp x.com:9000", "registered b/t"},
+				 {"a http x.com:9000", "passthrough"}));
+		help_put(store, "Sidecar a/s {egress: [{hosts: [\"./*\"]}]}\n");
+		help_check(store, "not imported",
+			   CASES({"a tcp x.com:9000", "passthrough"},
+				 {"c tcp x.com:9000", "registered b/t"}));
+		assert_true(registry_delete(store, REGISTRY_KIND_SIDECAR, "a", "s"));
+		help_check(store, "again", CASES({"a tcp x.com:9000", "registered b/t"}));
+		registry_clear(store, REGISTRY_KIND_SERVICE_ENTRY);
+	}
+	/* More scopes than there is room for. */
+	for (unsigned int port = 1; port <= UINT16_MAX; port++) {
+		query.port = (uint16_t)port;
+		registry_resolve(store, &query, &answer);
+		assert_int_equal(answer.state, REGISTRY_PASSTHROUGH);
+	}
+	registry_get_stats(store, &stats);
+	assert_true(stats.memos_dropped > 0);
 }
 
 /* MESH_INTERNAL: of the mesh, at a private address; found by who may see it only. */
@@ -669,6 +712,7 @@ int main(void)
 		cmocka_unit_test(test_internal),
 		cmocka_unit_test(test_pod_addresses),
 		cmocka_unit_test(test_mesh_internal),
+		cmocka_unit_test(test_kept_answers),
 		cmocka_unit_test(test_cluster_domain),
 		cmocka_unit_test(test_owners),
 		cmocka_unit_test(test_owners_managed),
