@@ -115,7 +115,7 @@ void registry_free(struct registry_store *store)
 		registry_clear(store, kind);
 	reg_index_done(&store->index);
 	reg_pods_done(&store->pods);
-	reg_memos_free(store->memos);
+	free(store->memos);
 	free(store->root_namespace);
 	free(store->cluster_domain);
 	free(store);

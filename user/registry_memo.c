@@ -3,7 +3,7 @@
  * What the registry answers to every connection of one client's scope to one port, kept until a service or a Sidecar
  * comes or goes: finding it goes through all services that have the port.
  *
- * Owns: the table, when it is emptied. Must not know: what is kept in it (registry_resolve.c).
+ * Owns: the table, which has fixed room. Must not know: what is kept in it (registry_resolve.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -11,38 +11,27 @@
 #include "registry_work.h"
 #include "util.h"
 
-#define MEMO_SLOTS 4096 /* a power of two */
-#define MEMOS_MAX  16384
+#define MEMO_SETS 2048 /* a power of two */
+#define MEMO_WAYS 8
 
 struct memos {
-	struct memo *slots[MEMO_SLOTS];
-	size_t n;
+	struct memo sets[MEMO_SETS][MEMO_WAYS];
+	uint64_t changes; /* what was kept before the last one is not true any more */
 	uint64_t dropped; /* for want of room */
 };
 
 int reg_memos_new(struct memos **ret)
 {
 	*ret = calloc(1, sizeof(**ret));
-	return *ret ? 0 : -ENOMEM;
+	if (!*ret)
+		return -ENOMEM;
+	(*ret)->changes = 1;
+	return 0;
 }
 
 void reg_memos_clear(struct memos *memos)
 {
-	for (size_t i = 0; memos->n && i < MEMO_SLOTS; i++) {
-		for (struct memo *m = memos->slots[i], *next; m; m = next) {
-			next = m->chain;
-			free(m);
-			memos->n--;
-		}
-		memos->slots[i] = NULL;
-	}
-}
-
-void reg_memos_free(struct memos *memos)
-{
-	if (memos)
-		reg_memos_clear(memos);
-	free(memos);
+	memos->changes++;
 }
 
 uint64_t reg_memos_dropped(const struct memos *memos)
@@ -51,41 +40,40 @@ uint64_t reg_memos_dropped(const struct memos *memos)
 }
 
 /* Namespaces are the cluster's own, and few: no secret is needed. */
-static struct memo **memo_slot(struct memos *memos, const struct view *view)
+static uint64_t view_hash(const struct view *view)
 {
 	uint64_t hash = (uint64_t)(uintptr_t)view->sidecar ^ view->query->port;
-	struct memo **slot;
 
 	for (const char *c = view->ns; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-	slot = &memos->slots[(hash ^ hash >> 32) & (MEMO_SLOTS - 1)];
-	while (*slot &&
-	       ((*slot)->sidecar != view->sidecar || (*slot)->port != view->query->port ||
-		strcmp((*slot)->ns, view->ns) != 0))
-		slot = &(*slot)->chain;
-	return slot;
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash ^ hash >> 32;
+}
+
+static bool is_of_view(const struct memo *memo, const struct view *view)
+{
+	return memo->sidecar == view->sidecar && memo->port == view->query->port &&
+	       strcmp(memo->ns, view->ns) == 0;
 }
 
 struct memo *reg_memo_get(const struct view *view)
 {
 	struct memos *memos = view->store->memos;
-	struct memo **slot = memo_slot(memos, view), *memo;
-	size_t len = strlen(view->ns);
+	uint64_t hash = view_hash(view);
+	struct memo *set = memos->sets[hash & (MEMO_SETS - 1)], *memo = NULL;
 
-	if (*slot)
-		return *slot;
-	if (memos->n == MEMOS_MAX) {
-		memos->dropped += memos->n;
-		reg_memos_clear(memos);
-		slot = memo_slot(memos, view);
-	}
-	memo = calloc(1, sizeof(*memo) + len + 1);
-	if (!memo)
+	if (strlen(view->ns) > NS_MAX)
 		return NULL;
-	memo->sidecar = view->sidecar;
-	memo->port = view->query->port;
-	memcpy(memo->ns, view->ns, len);
-	*slot = memo;
-	memos->n++;
+	for (size_t i = 0; i < MEMO_WAYS; i++) {
+		if (set[i].change != memos->changes)
+			memo = memo ? memo : &set[i];
+		else if (is_of_view(&set[i], view))
+			return &set[i];
+	}
+	if (!memo)
+		memo = &set[memos->dropped++ % MEMO_WAYS];
+	*memo = (struct memo){.sidecar = view->sidecar,
+			      .port = view->query->port,
+			      .change = memos->changes};
+	memcpy(memo->ns, view->ns, strlen(view->ns));
 	return memo;
 }

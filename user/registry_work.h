@@ -366,21 +366,20 @@ struct service {
 
 /* The same for all connections of a namespace, under one Sidecar, to one port. */
 struct memo {
-	struct memo *chain;
+	uint64_t change; /* of the store it is of */
 	const struct object *sidecar;
 	uint16_t port;
 	bool rest_known, http_known; /* the following were looked for */
 	bool http;                   /* the listener on 0.0.0.0 reads HTTP */
 	struct service rest; /* takes what nobody else on the port does; without an object: none */
-	char ns[];
+	char ns[NS_MAX + 1];
 };
 
-int reg_memos_new(struct memos **ret);
-void reg_memos_free(struct memos *memos); /* NULL is fine */
+int reg_memos_new(struct memos **ret); /* to be given to free() */
 /* Something in the store has changed. */
 void reg_memos_clear(struct memos *memos);
 uint64_t reg_memos_dropped(const struct memos *memos);
-/* The view's, new or not; NULL without memory. */
+/* The view's, new or not, until the next one is got; NULL: nothing can be kept for it. */
 struct memo *reg_memo_get(const struct view *view);
 
 void reg_view_init(struct view *view, const struct registry_store *store,

@@ -376,6 +376,23 @@ static void test_origination_stays(void **state)
 	}
 }
 
+/* TLS on port 80 that another node saw is TLS on port 80. */
+static void test_no_origination_over_tls(void **state)
+{
+	_cleanup_(registry_freep) struct registry_store *store = cluster_of("");
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(config_done) struct config config = {0};
+
+	(void)state;
+	apply(store, SEEN("shop a.example.com:80/tls"), &options);
+	options.visibility = VISIBILITY_L7;
+	config = config_of(SEEN("shop a.example.com:443/tls"), &options, store);
+	assert_int_equal(config.n_documents, 1);
+	assert_null(strstr(config.documents[0].yaml, "targetPort"));
+	assert_note(&config, "a.example.com in namespace shop: no DestinationRule: port 80 itself "
+			     "was seen with TLS");
+}
+
 /* Demo 2 to Demo 3: what is registered is not yet what l7 asks for. */
 static void test_l7_on_top_of_l4(void **state)
 {
@@ -512,6 +529,28 @@ static void test_wildcards_beside_a_cluster(void **state)
 	assert_string_equal(diff.diff,
 			    "# ServiceEntry shop/a-example-com-4396b5ad is covered, too, by "
 			    "*.example.com; delete it by hand if nothing elsewhere needs it\n");
+}
+
+/* What is registered one by one stays like that, until one more needs a wildcard anyway. */
+static void test_registered_hosts_do_not_fold(void **state)
+{
+	const char *const *seen = SEEN("shop a.example.com:443/tls", "shop b.example.com:443/tls");
+	_cleanup_(registry_freep) struct registry_store *store = cluster_of("");
+	struct istio_options options = ISTIO_OPTIONS_DEFAULT;
+	_cleanup_(config_done) struct config config = {0}, more = {0}, all = {0};
+
+	(void)state;
+	apply(store, seen, &options);
+	options.wildcard = 2;
+	config = config_of(seen, &options, store);
+	assert_int_equal(config.n_documents, 0);
+	more = config_of(SEEN("shop a.example.com:443/tls", "shop c.example.com:443/tls"), &options,
+			 store);
+	assert_int_equal(more.n_documents, 1);
+	assert_non_null(document(&more, "ServiceEntry", "wildcard-example-com"));
+	options.only_unregistered = false;
+	all = config_of(seen, &options, store);
+	assert_non_null(document(&all, "ServiceEntry", "wildcard-example-com"));
 }
 
 /* A diff */
@@ -822,12 +861,14 @@ int main(void)
 		cmocka_unit_test(test_routes_of_others),
 		cmocka_unit_test(test_update_keeps_ports),
 		cmocka_unit_test(test_origination_stays),
+		cmocka_unit_test(test_no_origination_over_tls),
 		cmocka_unit_test(test_l7_on_top_of_l4),
 		cmocka_unit_test(test_route_goes_with_the_ports),
 		cmocka_unit_test(test_exported_stays_exported),
 		cmocka_unit_test(test_changed_by_hand),
 		cmocka_unit_test(test_no_namespace_is_default),
 		cmocka_unit_test(test_wildcards_beside_a_cluster),
+		cmocka_unit_test(test_registered_hosts_do_not_fold),
 		cmocka_unit_test(test_diff),
 		cmocka_unit_test(test_retired_by_selection),
 		cmocka_unit_test(test_lockdown),
