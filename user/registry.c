@@ -160,7 +160,8 @@ static bool store_has_room(const struct registry_store *store, const struct obje
 	for (enum registry_kind kind = 0; kind < REGISTRY_KIND_MAX; kind++)
 		n += store->stats.objects[kind];
 	return n - (old ? 1 : 0) < store->objects_max &&
-	       store->stats.bytes - (old ? old->bytes : 0) + object->bytes <= REGISTRY_BYTES_MAX;
+	       store->stats.bytes - (old ? old->bytes : 0) + object->bytes + store->index.bytes <=
+		       REGISTRY_BYTES_MAX;
 }
 
 /* The new one gets into the index before the old one leaves it: nothing has changed if there is no memory. */
@@ -242,6 +243,7 @@ void registry_list_end(struct registry_store *store, enum registry_kind kind)
 void registry_get_stats(const struct registry_store *store, struct registry_stats *ret)
 {
 	*ret = store->stats;
+	ret->bytes += store->index.bytes;
 	ret->pods = store->pods.n;
 	ret->memos_dropped = reg_memos_dropped(store->memos);
 	ret->pods_evicted = store->pods.evicted;

@@ -27,9 +27,12 @@
 
 #include "model.h"
 
-/* Objects of all kinds, and bytes they take; beyond it they are not kept, and counted. */
+/*
+ * Objects of all kinds, and bytes they take with the index over them; beyond it they are not kept, and counted. The
+ * DaemonSet's memory limit has room for that: raise both together.
+ */
 #define REGISTRY_OBJECTS_MAX 131072
-#define REGISTRY_BYTES_MAX   (256u << 20)
+#define REGISTRY_BYTES_MAX   (128u << 20)
 /* Addresses of pods; the one not told for longest goes first. */
 #define REGISTRY_PODS_MAX 262144
 

@@ -16,6 +16,10 @@
 #include "util.h"
 
 #define SLOTS_MIN 64
+/* What the allocator adds to a bucket and its items, roughly, and the slot. */
+#define ALLOC_BYTES 40
+/* Of one item: there is room for up to twice as many. */
+#define ITEM_BYTES (2 * sizeof(struct object *))
 
 /* Keys */
 
@@ -117,8 +121,14 @@ int reg_index_init(struct index *index)
 	return 0;
 }
 
-static void bucket_free(struct bucket *bucket)
+static size_t bucket_bytes(const struct bucket *bucket)
 {
+	return sizeof(*bucket) + bucket->key_size + ALLOC_BYTES;
+}
+
+static void bucket_free(struct index *index, struct bucket *bucket)
+{
+	index->bytes -= bucket_bytes(bucket);
 	free(bucket->items);
 	free(bucket);
 }
@@ -185,6 +195,7 @@ static int bucket_new(struct index *index, const struct index_key *key, struct b
 	bucket->next = *slot;
 	*slot = bucket;
 	index->n_buckets++;
+	index->bytes += bucket_bytes(bucket);
 	*ret = bucket;
 	return 0;
 }
@@ -222,7 +233,7 @@ static size_t bucket_place(const struct bucket *bucket, const struct object *obj
 	return low;
 }
 
-static int bucket_add(struct bucket *bucket, const struct object *object)
+static int bucket_add(struct index *index, struct bucket *bucket, const struct object *object)
 {
 	size_t place = bucket_place(bucket, object);
 
@@ -240,16 +251,18 @@ static int bucket_add(struct bucket *bucket, const struct object *object)
 		(bucket->n - place) * sizeof(struct object *));
 	bucket->items[place] = object;
 	bucket->n++;
+	index->bytes += ITEM_BYTES;
 	return 0;
 }
 
-static void bucket_remove(struct bucket *bucket, const struct object *object)
+static void bucket_remove(struct index *index, struct bucket *bucket, const struct object *object)
 {
 	size_t place = bucket_place(bucket, object);
 
 	if (place == bucket->n || bucket->items[place] != object)
 		return;
 	bucket->n--;
+	index->bytes -= ITEM_BYTES;
 	memmove(bucket->items + place, bucket->items + place + 1,
 		(bucket->n - place) * sizeof(struct object *));
 }
@@ -265,7 +278,7 @@ static int index_add(struct index *index, const struct index_key *key, const str
 
 	if (!bucket)
 		r = bucket_new(index, key, &bucket);
-	return r ? r : bucket_add(bucket, object);
+	return r ? r : bucket_add(index, bucket, object);
 }
 
 static int index_remove(struct index *index, const struct index_key *key,
@@ -275,11 +288,11 @@ static int index_remove(struct index *index, const struct index_key *key,
 
 	if (!bucket)
 		return 0;
-	bucket_remove(bucket, object);
+	bucket_remove(index, bucket, object);
 	if (bucket->n == 0) {
 		*slot = bucket->next;
 		index->n_buckets--;
-		bucket_free(bucket);
+		bucket_free(index, bucket);
 	}
 	return 0;
 }

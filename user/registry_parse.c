@@ -14,6 +14,7 @@
 
 /* An object that etcd takes has less; each of its values takes some more here. */
 #define SOURCE_SIZE_MAX  (8u << 20)
+#define SOURCE_ALLOC     16 /* what the allocator adds to each */
 #define MANAGED_BY_LABEL "app.kubernetes.io/managed-by"
 #define MANAGED_BY       "egress-agent"
 
@@ -121,12 +122,12 @@ static int parse_marks(struct parse *parse)
 
 static size_t source_size(const cJSON *item)
 {
-	size_t size = sizeof(*item);
+	size_t size = sizeof(*item) + SOURCE_ALLOC;
 
 	if (item->string)
-		size += strlen(item->string) + 1;
+		size += strlen(item->string) + SOURCE_ALLOC;
 	if (item->valuestring)
-		size += strlen(item->valuestring) + 1;
+		size += strlen(item->valuestring) + SOURCE_ALLOC;
 	for (item = item->child; item; item = item->next)
 		size += source_size(item);
 	return size;

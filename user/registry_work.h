@@ -214,6 +214,7 @@ struct bucket {
 struct index {
 	struct bucket **slots;
 	size_t n_slots, n_buckets; /* n_slots: a power of two */
+	size_t bytes;              /* of the buckets */
 	uint64_t seed;
 };
 

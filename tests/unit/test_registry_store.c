@@ -182,11 +182,11 @@ static void test_large_source(void **state)
 		cJSON_ReplaceItemInObject(cJSON_GetObjectItem(object, "metadata"), "name",
 					  cJSON_CreateString(name));
 		r = registry_put_as(store, REGISTRY_KIND_SERVICE_ENTRY, object, &why);
-		assert_int_equal(r, i < 36 ? 0 : -ENOSPC);
+		assert_int_equal(r, i < 18 ? 0 : -ENOSPC);
 	}
 	registry_get_stats(store, &stats);
-	assert_true(stats.bytes > 36 * (7u << 20) && stats.bytes <= REGISTRY_BYTES_MAX);
-	assert_int_equal(stats.full, 4);
+	assert_true(stats.bytes > 18 * (7u << 20) && stats.bytes <= REGISTRY_BYTES_MAX);
+	assert_int_equal(stats.full, 22);
 	cJSON_DeleteItemFromObject(spec, "note");
 	assert_int_equal(registry_put_as(store, REGISTRY_KIND_SERVICE_ENTRY, object, &why), 0);
 	assert_non_null(registry_find(store, REGISTRY_KIND_SERVICE_ENTRY, "default", "x39"));
@@ -355,6 +355,24 @@ static void test_pod_addresses(void **state)
 	assert_false(is_inside(store, "10.9.0.1"));
 	registry_free(store);
 	registry_free(other);
+}
+
+/* The index counts, too: a host costs more there than its name. */
+static void test_index_bytes(void **state)
+{
+	_cleanup_(registry_freep) struct registry_store *store = help_store(NULL);
+	struct registry_stats one, two;
+
+	(void)state;
+	help_put(store, "ServiceEntry a/x {hosts: [x.com], resolution: DNS, ports: [TLS443]}\n");
+	registry_get_stats(store, &one);
+	help_put(store, "ServiceEntry a/x {hosts: [x.com, y.com, z.com], resolution: DNS, ports: "
+			"[TLS443]}\n");
+	registry_get_stats(store, &two);
+	assert_true(two.bytes > one.bytes + 2 * (size_t)100);
+	registry_clear(store, REGISTRY_KIND_SERVICE_ENTRY);
+	registry_get_stats(store, &two);
+	assert_int_equal(two.bytes, 0);
 }
 
 /* What was found for one connection is used for the next, until it is not true any more. */
@@ -713,6 +731,7 @@ int main(void)
 		cmocka_unit_test(test_pod_addresses),
 		cmocka_unit_test(test_mesh_internal),
 		cmocka_unit_test(test_kept_answers),
+		cmocka_unit_test(test_index_bytes),
 		cmocka_unit_test(test_cluster_domain),
 		cmocka_unit_test(test_owners),
 		cmocka_unit_test(test_owners_managed),
