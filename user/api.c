@@ -7,18 +7,17 @@
 
 #include "config.h"
 #include "json.h"
+#include "observation.h"
+#include "scrape.h"
 #include "util.h"
 
-#define TYPE_TEXT    "text/plain; charset=utf-8"
-#define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
-#define TYPE_JSON    "application/json"
-#define TYPE_YAML    "application/yaml"
+#define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_JSON "application/json"
+#define TYPE_YAML "application/yaml"
 
 struct api {
 	struct api_observer observer;
-	struct destination_list list; /* the last observation */
-	uint64_t at_ms;
-	bool have_list;
+	struct observations observations;
 };
 
 int api_new(const struct api_observer *observer, struct api **ret)
@@ -28,6 +27,8 @@ int api_new(const struct api_observer *observer, struct api **ret)
 	if (!a)
 		return -ENOMEM;
 	a->observer = *observer;
+	a->observations = (struct observations){
+		.list = observer->list, .clock_ms = observer->clock_ms, .data = observer->data};
 	*ret = a;
 	return 0;
 }
@@ -36,28 +37,18 @@ void api_free(struct api *api)
 {
 	if (!api)
 		return;
-	destination_list_done(&api->list);
+	observations_done(&api->observations);
 	free(api);
 }
 
-/* The present list, at most API_SNAPSHOT_MIN_MS old; the api keeps it. */
-static int api_list(struct api *a, const struct destination_list **ret)
+void api_tick(struct api *api)
 {
-	uint64_t now = a->observer.clock_ms(a->observer.data);
-	struct destination_list fresh = {0};
-	int r;
+	observations_tick(&api->observations);
+}
 
-	if (!a->have_list || now - a->at_ms >= API_SNAPSHOT_MIN_MS) {
-		r = a->observer.list(a->observer.data, &fresh);
-		if (r < 0)
-			return r;
-		destination_list_done(&a->list);
-		a->list = fresh;
-		a->at_ms = now;
-		a->have_list = true;
-	}
-	*ret = &a->list;
-	return 0;
+static void observation_putp(struct observation **seen)
+{
+	observation_put(*seen);
 }
 
 static int reply_text(struct http_reply *ret, unsigned int status, const char *text)
@@ -160,20 +151,17 @@ static int page_readyz(const struct http_request *req, void *data, struct http_r
 
 static int page_metrics(const struct http_request *req, void *data, struct http_reply *ret)
 {
-	const struct destination_list *list;
+	struct observation *seen;
 	struct api *a = data;
 	/* Exporters take any parameter: a scrape configuration may add some. */
 	int r = api_check(a, req, NULL, ret);
 
 	if (r <= 0)
 		return r;
-	r = api_list(a, &list);
+	r = observation_get(&a->observations, &seen);
 	if (r < 0)
 		return r;
-	r = metrics_from_list(list, a->observer.health(a->observer.data), &ret->body, &ret->size);
-	if (r == 0)
-		ret->content_type = TYPE_METRICS;
-	return r;
+	return scrape_reply(req, seen, a->observer.health(a->observer.data), ret);
 }
 
 static const char *destinations_params(const struct http_request *req, struct selection *s)
@@ -199,7 +187,7 @@ static int page_destinations(const struct http_request *req, void *data, struct 
 {
 	static const char *const known[] = {"namespace", "workload", "host", "visibility",
 					    "registry",  "scope",    "sort", NULL};
-	const struct destination_list *list;
+	_cleanup_(observation_putp) struct observation *seen = NULL;
 	struct destination_list view;
 	struct selection selection;
 	struct api *a = data;
@@ -211,9 +199,9 @@ static int page_destinations(const struct http_request *req, void *data, struct 
 	bad = destinations_params(req, &selection);
 	if (bad)
 		return reply_bad_value(req, bad, ret);
-	r = api_list(a, &list);
+	r = observation_get(&a->observations, &seen);
 	if (r == 0)
-		r = list_view(list, &selection, &view);
+		r = list_view(&seen->list, &selection, &view);
 	if (r < 0)
 		return r;
 	r = json_from_list(&view, &ret->body, &ret->size);
@@ -323,13 +311,13 @@ static const struct registry_store *api_registry(const struct api *a)
 static int config_answer(struct api *a, const struct istio_options *options, bool json,
 			 struct http_reply *ret)
 {
+	_cleanup_(observation_putp) struct observation *seen = NULL;
 	_cleanup_(config_done) struct config config = {0};
-	const struct destination_list *list;
-	int r = api_list(a, &list);
+	int r = observation_get(&a->observations, &seen);
 
 	if (r < 0)
 		return r;
-	r = config_make(list, options, api_registry(a), &config);
+	r = config_make(&seen->list, options, api_registry(a), &config);
 	if (r == -ENODATA)
 		return http_reply_error(ret, 409,
 					"diff: what is in the cluster is not known to this agent; "

@@ -2,7 +2,7 @@
 /*
  * What the agent answers over HTTP: /metrics, /healthz, /readyz, /api/v1/destinations, /api/v1/config.
  *
- * Owns: the routes, their query parameters and content types, and how often the observation is renewed.
+ * Owns: the routes, their query parameters and content types.
  * Must not know: sockets (http.c), the kernel (the observer's business), how a format is printed.
  */
 #ifndef API_H
@@ -12,9 +12,6 @@
 #include "metrics.h"
 #include "model.h"
 #include "registry.h"
-
-/* However often somebody asks, the kernel's maps are read at most once in this time. */
-#define API_SNAPSHOT_MIN_MS 200
 
 /* Where the answers come from. */
 struct api_observer {
@@ -34,7 +31,10 @@ struct api_observer {
 
 struct api;
 int api_new(const struct api_observer *observer, struct api **ret);
-void api_free(struct api *api);
+void api_free(struct api *api); /* when the server is closed: answers may still be read */
+
+/* About once a second: memory that answers took goes back to the system. */
+void api_tick(struct api *api);
 
 /* For http_open(), with the struct api as its `data`. */
 const struct http_route *api_routes(size_t *ret_n);

@@ -50,6 +50,23 @@ uint32_t bpf_agent_max_destinations(const struct bpf_agent *a);
 /* cgroups the kernel tells apart; as ea_workloads in bpf/maps.h. */
 #define BPF_WORKLOADS_MAX 65536
 
+/* Entries that each map has room for; of destinations: before folding begins. */
+struct bpf_capacity {
+	uint32_t dests, requests, addresses, workloads;
+};
+void bpf_agent_capacity(const struct bpf_agent *a, struct bpf_capacity *ret);
+
+/*
+ * What the programs took since they were loaded, if the kernel keeps it (kernel.bpf_stats_enabled), else 0 entries.
+ * Names are valid as long as the agent is.
+ */
+#define BPF_PROGRAMS_MAX 8
+struct bpf_run_time {
+	const char *program;
+	uint64_t runs, ns;
+};
+size_t bpf_agent_run_times(const struct bpf_agent *a, struct bpf_run_time ret[BPF_PROGRAMS_MAX]);
+
 /* Forget a cgroup that is gone; what it counted stays. */
 void bpf_agent_forget_workload(struct bpf_agent *a, uint64_t cgroup_id);
 

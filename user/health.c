@@ -45,6 +45,9 @@ static const struct {
 _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every counter");
 
 #define HOSTS_FOLDED      "egress_agent_hosts_folded"
+#define EVENTS            "egress_agent_events"
+#define BPF_RUNS          "egress_agent_bpf_runs"
+#define BPF_SECONDS       "egress_agent_bpf_run_seconds"
 #define SNAPSHOTS         "egress_agent_snapshots"
 #define SNAPSHOT_FAILURES "egress_agent_snapshot_failures"
 #define SNAPSHOT_SECONDS  "egress_agent_snapshot_duration_seconds"
@@ -77,6 +80,10 @@ static const struct health_help help[] = {
 	 "Hosts without a line of their own, summed under ~other; of those folded in the "
 	 "kernel, their connections and requests."},
 	{LOST, "Connections, packets or counts lost in the kernel, by reason."},
+	{EVENTS, "News that the kernel sent: of each workload at its first destination."},
+	{BPF_RUNS, "Runs of a program in the kernel; only while kernel.bpf_stats_enabled is 1."},
+	{BPF_SECONDS, "Time spent in a program in the kernel; only while "
+		      "kernel.bpf_stats_enabled is 1."},
 	{SNAPSHOTS, "Snapshots taken of the kernel's maps."},
 	{SNAPSHOT_FAILURES, "Snapshots that could not be taken."},
 	{SNAPSHOT_SECONDS, "How long the last snapshot of the kernel's maps took."},
@@ -84,7 +91,7 @@ static const struct health_help help[] = {
 	{CGROUPS_SKIPPED, "Cgroup directories not looked at because they are too deep, too many or "
 			  "their path too long."},
 	{HTTP_CUT, "HTTP connections closed by the agent, by reason."},
-	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held too much memory."},
+	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held what others need."},
 	{MAP_ENTRIES, "Entries in a table of the agent."},
 	{MAP_CAPACITY, "Entries that a table of the agent has room for."},
 	{NAMED,
@@ -105,8 +112,8 @@ static void add_counter(struct health *h, const char *family, const char *label,
 			double count)
 {
 	if (h->view.n_counters < ARRAY_SIZE(h->counters))
-		h->counters[h->view.n_counters++] = (struct health_counter){family, label, value,
-									    count};
+		h->counters[h->view.n_counters++] = (struct health_counter){
+			.family = family, .label = label, .value = value, .count = count};
 }
 
 static void add_gauge(struct health *h, const char *family, const char *label, const char *value,
@@ -114,6 +121,22 @@ static void add_gauge(struct health *h, const char *family, const char *label, c
 {
 	if (h->view.n_gauges < ARRAY_SIZE(h->gauges))
 		h->gauges[h->view.n_gauges++] = (struct health_gauge){family, label, value, number};
+}
+
+static void fill_kernel(const struct health_input *in, struct health *h)
+{
+	for (size_t i = 0; i < EA_COUNT_MAX; i++) {
+		add_counter(h, counter_names[i].family, counter_names[i].label,
+			    counter_names[i].value, (double)in->counters[i]);
+		h->counters[i].created_ms = in->since_unix_ms;
+	}
+	for (size_t i = 0; i < in->n_programs; i++)
+		add_counter(h, BPF_RUNS, "program", in->programs[i].program,
+			    (double)in->programs[i].runs);
+	for (size_t i = 0; i < in->n_programs; i++)
+		add_counter(h, BPF_SECONDS, "program", in->programs[i].program,
+			    (double)in->programs[i].ns / 1e9);
+	add_counter(h, EVENTS, NULL, NULL, (double)in->events);
 }
 
 /* A reason is one line, whichever collection it befell. */
@@ -167,15 +190,14 @@ void health_fill(const struct health_input *in, struct health *ret)
 				      .counters = h->counters,
 				      .gauges = h->gauges,
 				      .help = help}};
-	for (size_t i = 0; i < EA_COUNT_MAX; i++)
-		add_counter(h, counter_names[i].family, counter_names[i].label,
-			    counter_names[i].value, in->counters[i]);
+	fill_kernel(in, h);
 	add_counter(h, SNAPSHOTS, NULL, NULL, in->snapshots);
 	add_counter(h, SNAPSHOT_FAILURES, NULL, NULL, in->snapshot_failures);
 	add_counter(h, CGROUPS_EVICTED, NULL, NULL, in->cgroups.evicted);
 	add_counter(h, CGROUPS_SKIPPED, NULL, NULL, in->cgroups.skipped);
 	add_counter(h, HTTP_CUT, "reason", "crowded", in->http.crowded);
 	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
+	add_counter(h, HTTP_CUT, "reason", "failed", in->http.broken);
 	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
 	fill_errors(in, h);
 	add_counter(h, CPU_SECONDS, NULL, NULL, in->usage.cpu_seconds);

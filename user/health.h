@@ -21,6 +21,8 @@
 struct health_input {
 	const char *version;
 	uint64_t start_unix_ms;
+	uint64_t
+		since_unix_ms; /* when the kernel began to count: its maps may be older than the agent */
 	uint64_t counters[EA_COUNT_MAX];
 	struct health_map {
 		const char *map;
@@ -28,6 +30,9 @@ struct health_input {
 		uint64_t capacity; /* 0: not known, no line */
 	} maps[HEALTH_MAPS_MAX];
 	size_t n_maps;
+	struct bpf_run_time programs[BPF_PROGRAMS_MAX];
+	size_t n_programs; /* 0: the kernel does not measure them */
+	uint64_t events;   /* that came from the kernel */
 	uint64_t snapshots, snapshot_failures;
 	uint64_t hosts_folded;   /* without a line of their own */
 	double snapshot_seconds; /* the last one took so long */
@@ -45,7 +50,7 @@ struct health_input {
 struct health {
 	struct agent_health view;
 	struct health_counter counters[EA_COUNT_MAX + CLUSTER_WATCHES_MAX * KUBE_ERROR_MAX +
-				       REGISTRY_REASON_MAX + 24];
+				       REGISTRY_REASON_MAX + 2 * BPF_PROGRAMS_MAX + 24];
 	struct health_gauge
 		gauges[2 * HEALTH_MAPS_MAX + 2 * CLUSTER_WATCHES_MAX + REGISTRY_KIND_MAX + 16];
 };

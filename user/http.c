@@ -10,18 +10,16 @@
 
 #include <errno.h>
 #include <microhttpd.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "http_conn.h"
 #include "http_socket.h"
+#include "http_work.h"
 
 #define HTTP_ADDRESS_MAX 80
-#define HTTP_ERROR_MAX   400
 
 struct http_listener {
 	struct http_server *server;
@@ -39,17 +37,8 @@ struct http_server {
 	char *socket_path; /* once it is ours */
 	dev_t socket_dev;
 	ino_t socket_ino;
-	uint64_t reply_bytes; /* of all answers libmicrohttpd still holds */
-	struct http_counts counts;
+	struct http_load load;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t = {0};
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* ---- connections ---- */
 
@@ -69,7 +58,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-		*context = info ? http_conn_add(&l->conns, info->connect_fd, now_ms()) : NULL;
+		*context = info ? http_conn_add(&l->conns, info->connect_fd, http_now_ms()) : NULL;
 	} else if (*context) {
 		http_conn_remove(*context);
 	}
@@ -84,101 +73,36 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
 	(void)request;
 	(void)code;
 	if (c)
-		http_conn_waiting(c, now_ms());
+		http_conn_waiting(c, http_now_ms());
 }
 
-/* Whether an answer of this size may be held, too. */
-static bool reply_fits(struct http_server *s, size_t size)
+/* Streams whose readers take nothing; what they hold is free at once. */
+static bool cut_stalled(struct http_server *s)
 {
-	uint64_t now = now_ms(), freed;
+	uint64_t now = http_now_ms();
+	size_t n = http_conns_cut_stalled(&s->tcp.conns, now);
 
-	if (s->reply_bytes == 0 || s->reply_bytes + size <= HTTP_REPLY_BYTES_MAX)
+	return n + http_conns_cut_stalled(&s->local.conns, now) > 0;
+}
+
+/* Whether this answer may be held, too; readers that had their time make room for it. */
+static bool reply_fits(struct http_server *s, const struct http_reply *reply)
+{
+	uint64_t now = http_now_ms(), freed;
+
+	if (reply->stream.read) {
+		if (s->load.streams >= HTTP_STREAMS_MAX)
+			cut_stalled(s);
+		return s->load.streams < HTTP_STREAMS_MAX;
+	}
+	if (s->load.reply_bytes == 0 || s->load.reply_bytes + reply->size <= HTTP_REPLY_BYTES_MAX)
 		return true;
 	freed = http_conns_cut_readers(&s->tcp.conns, now) +
 		http_conns_cut_readers(&s->local.conns, now);
-	return s->reply_bytes + size <= HTTP_REPLY_BYTES_MAX + freed;
+	return s->load.reply_bytes + reply->size <= HTTP_REPLY_BYTES_MAX + freed;
 }
 
 /* ---- requests ---- */
-
-struct http_params {
-	struct MHD_Connection *connection;
-	const char *names[HTTP_QUERY_PARAMS_MAX], *values[HTTP_QUERY_PARAMS_MAX];
-	size_t n;
-	const char *error; /* why the query is refused, or NULL */
-};
-
-static enum MHD_Result params_add(void *cls, enum MHD_ValueKind kind, const char *name,
-				  size_t name_size, const char *value, size_t value_size)
-{
-	struct http_params *p = cls;
-
-	(void)kind;
-	if (p->n == HTTP_QUERY_PARAMS_MAX)
-		p->error = "too many query parameters";
-	else if (strlen(name) != name_size || (value && strlen(value) != value_size))
-		p->error = "a query parameter contains a zero byte";
-	if (p->error)
-		return MHD_NO;
-	p->names[p->n] = name;
-	p->values[p->n++] = value ? value : "";
-	return MHD_YES;
-}
-
-static const char *request_param(const struct http_request *req, const char *name)
-{
-	const struct http_params *p = req->priv;
-
-	for (size_t i = 0; i < p->n; i++) {
-		if (strcmp(p->names[i], name) == 0)
-			return p->values[i];
-	}
-	return NULL;
-}
-
-static const char *request_unknown_param(const struct http_request *req, const char *const *known)
-{
-	const struct http_params *p = req->priv;
-
-	for (size_t i = 0; i < p->n; i++) {
-		size_t k = 0;
-
-		while (known[k] && strcmp(known[k], p->names[i]) != 0)
-			k++;
-		if (!known[k])
-			return p->names[i];
-	}
-	return NULL;
-}
-
-static const char *request_repeated_param(const struct http_request *req)
-{
-	const struct http_params *p = req->priv;
-
-	for (size_t i = 0; i < p->n; i++) {
-		for (size_t k = 0; k < i; k++) {
-			if (strcmp(p->names[i], p->names[k]) == 0)
-				return p->names[i];
-		}
-	}
-	return NULL;
-}
-
-static const char *request_header(const struct http_request *req, const char *name)
-{
-	const struct http_params *p = req->priv;
-
-	return MHD_lookup_connection_value(p->connection, MHD_HEADER_KIND, name);
-}
-
-static bool request_has_body(struct MHD_Connection *c)
-{
-	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND,
-							 MHD_HTTP_HEADER_CONTENT_LENGTH);
-
-	return (length && strspn(length, "0") != strlen(length)) ||
-	       MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-}
 
 static const struct http_route *route_find(const struct http_server *s, const char *path)
 {
@@ -189,145 +113,39 @@ static const struct http_route *route_find(const struct http_server *s, const ch
 	return NULL;
 }
 
-/* ---- answers ---- */
-
-static size_t error_escape(char *out, const char *text)
+static int reply_refused(struct http_server *s, struct http_reply *ret)
 {
-	static const char hex[] = "0123456789abcdef";
-	char *o = out;
-
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c < 0x20 || c > 0x7e) {
-			/* Shown as \xHH in the decoded text: a byte is not a code point. */
-			memcpy(o, "\\\\x", 3);
-			o[3] = hex[c >> 4];
-			o[4] = hex[c & 15];
-			o += 5;
-			continue;
-		}
-		if (c == '"' || c == '\\')
-			*o++ = '\\';
-		*o++ = (char)c;
-	}
-	return (size_t)(o - out);
-}
-
-int http_reply_error(struct http_reply *ret, unsigned int status, const char *fmt, ...)
-{
-	static const char before[] = "{\"error\":\"", after[] = "\"}\n";
-	char text[HTTP_ERROR_MAX + 1];
-	size_t n = sizeof(before) - 1;
-	va_list ap;
-	char *body;
-
-	va_start(ap, fmt);
-	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
-		text[0] = '\0';
-	va_end(ap);
-	body = malloc(sizeof(before) + sizeof(after) + 5 * strlen(text));
-	if (!body)
-		return -ENOMEM;
-	memcpy(body, before, n);
-	n += error_escape(body + n, text);
-	memcpy(body + n, after, sizeof(after));
-	*ret = (struct http_reply){.status = status,
-				   .content_type = "application/json",
-				   .body = body,
-				   .size = n + sizeof(after) - 1};
-	return 0;
+	s->load.counts.too_much++;
+	return http_reply_error(ret, MHD_HTTP_SERVICE_UNAVAILABLE,
+				"other clients have not read their answers yet");
 }
 
 /* Everything that can be wrong with a request before a route sees it, then the route. */
 static int request_handle(struct http_server *s, struct MHD_Connection *connection,
 			  const char *path, const char *method, struct http_reply *ret)
 {
-	struct http_params params = {.connection = connection};
-	struct http_request req = {.path = path,
-				   .param = request_param,
-				   .unknown_param = request_unknown_param,
-				   .repeated_param = request_repeated_param,
-				   .header = request_header,
-				   .priv = &params};
 	const struct http_route *route = route_find(s, path);
+	struct http_params params;
+	struct http_request req;
 	int r;
 
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
 		return http_reply_error(ret, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
-	if (request_has_body(connection))
+	if (http_request_has_body(connection))
 		return http_reply_error(ret, 413, "a request may not have a body");
-	MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, params_add, &params);
+	http_request_read(connection, path, &params, &req);
 	if (params.error)
 		return http_reply_error(ret, MHD_HTTP_BAD_REQUEST, "%s", params.error);
 	if (!route)
 		return http_reply_error(ret, MHD_HTTP_NOT_FOUND, "not found");
 	r = route->handle(&req, s->data, ret);
+	if (r == -EBUSY && cut_stalled(s))
+		r = route->handle(&req, s->data, ret);
+	if (r == -EBUSY)
+		return reply_refused(s, ret);
 	if (r < 0)
 		return http_reply_error(ret, MHD_HTTP_INTERNAL_SERVER_ERROR, "%s", strerror(-r));
 	return 0;
-}
-
-/* What libmicrohttpd holds of an answer until it is sent. */
-struct http_body {
-	struct http_server *server;
-	char *text;
-	size_t size;
-};
-
-static void body_free(void *cls)
-{
-	struct http_body *b = cls;
-
-	b->server->reply_bytes -= b->size;
-	free(b->text);
-	free(b);
-}
-
-static bool response_add_headers(struct MHD_Response *response, const struct http_reply *reply)
-{
-	static const char *const always[][2] = {
-		{"X-Content-Type-Options", "nosniff"},
-		{"Content-Security-Policy", "default-src 'none'"},
-		{"Cache-Control", "no-store"},
-		{"Referrer-Policy", "no-referrer"},
-		{"X-Frame-Options", "DENY"},
-	};
-	bool ok = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-					  reply->content_type) == MHD_YES;
-
-	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
-		ok = ok && MHD_add_response_header(response, always[i][0], always[i][1]) == MHD_YES;
-	if (reply->status == MHD_HTTP_METHOD_NOT_ALLOWED)
-		ok = ok && MHD_add_response_header(response, "Allow", "GET, HEAD") == MHD_YES;
-	if (reply->status == MHD_HTTP_SERVICE_UNAVAILABLE)
-		ok = ok && MHD_add_response_header(response, "Retry-After", "1") == MHD_YES;
-	return ok;
-}
-
-/* Takes reply->body over, whatever happens. */
-static struct MHD_Response *response_make(struct http_server *s, struct http_reply *reply)
-{
-	struct http_body *b = calloc(1, sizeof(*b));
-	struct MHD_Response *response;
-
-	if (!b) {
-		free(reply->body);
-		return NULL;
-	}
-	*b = (struct http_body){.server = s, .text = reply->body, .size = reply->size};
-	s->reply_bytes += reply->size;
-	response = MHD_create_response_from_buffer_with_free_callback_cls(reply->size, reply->body,
-									  body_free, b);
-	if (!response) {
-		body_free(b);
-		return NULL;
-	}
-	if (!response_add_headers(response, reply)) {
-		MHD_destroy_response(response);
-		return NULL;
-	}
-	return response;
 }
 
 /* MHD_NO closes the connection. */
@@ -337,21 +155,20 @@ static enum MHD_Result reply_queue(struct http_server *s, struct MHD_Connection 
 	struct http_conn *c = conn_of(connection);
 	struct MHD_Response *response;
 	enum MHD_Result result;
+	unsigned int status;
 
-	if (!reply_fits(s, reply->size)) {
-		s->counts.too_much++;
-		free(reply->body);
-		if (http_reply_error(reply, MHD_HTTP_SERVICE_UNAVAILABLE,
-				     "other clients have not read their answers yet") < 0)
+	if (!reply_fits(s, reply)) {
+		http_reply_done(reply);
+		if (reply_refused(s, reply) < 0)
 			return MHD_NO;
 	}
 	if (c)
-		http_conn_busy(c, reply->size, now_ms());
-	response = response_make(s, reply);
+		http_conn_busy(c, reply->size, http_now_ms());
+	status = reply->status ? reply->status : MHD_HTTP_OK;
+	response = http_response(&s->load, c, reply);
 	if (!response)
 		return MHD_NO;
-	result = MHD_queue_response(connection, reply->status ? reply->status : MHD_HTTP_OK,
-				    response);
+	result = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
 	return result;
 }
@@ -373,12 +190,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	(void)upload_size;
 	if (!c)
 		return MHD_NO;
-	if (!*request && !request_has_body(connection)) {
+	if (!*request && !http_request_has_body(connection)) {
 		*request = c;
 		return MHD_YES;
 	}
 	if (request_handle(l->server, connection, url, method, &reply) < 0)
 		return MHD_NO;
+	reply.head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 	return reply_queue(l->server, connection, &reply);
 }
 
@@ -394,7 +212,7 @@ static int listener_start(struct http_server *s, struct http_listener *l, int fd
 	const union MHD_DaemonInfo *info;
 
 	l->server = s;
-	l->conns.counts = &s->counts;
+	l->conns.counts = &s->load.counts;
 	errno = 0;
 	l->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL, 0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
@@ -488,7 +306,7 @@ const char *http_address(const struct http_server *s)
 
 void http_get_counts(const struct http_server *s, struct http_counts *ret)
 {
-	*ret = s->counts;
+	*ret = s->load.counts;
 }
 
 /* Milliseconds until this listener wants to run, UINT64_MAX for never. */
@@ -502,7 +320,7 @@ static uint64_t listener_timeout(struct http_listener *l, uint64_t now)
 
 int http_timeout_ms(struct http_server *s)
 {
-	uint64_t now = now_ms(), tcp = listener_timeout(&s->tcp, now),
+	uint64_t now = http_now_ms(), tcp = listener_timeout(&s->tcp, now),
 		 local = listener_timeout(&s->local, now), wait = MIN(tcp, local);
 
 	return wait == UINT64_MAX ? -1 : (int)MIN(wait, 3600 * 1000);
@@ -510,7 +328,7 @@ int http_timeout_ms(struct http_server *s)
 
 void http_run(struct http_server *s)
 {
-	uint64_t now = now_ms();
+	uint64_t now = http_now_ms();
 
 	http_conns_cut_late(&s->tcp.conns, now);
 	http_conns_cut_late(&s->local.conns, now);

@@ -3,12 +3,13 @@
  * The agent's HTTP server on TCP and on the unix socket. Owner of libmicrohttpd.
  *
  * Owns: listening sockets, limits (connections, header time-out, request size), methods, security headers,
- * 404/405 answers. Must not know: what the pages say; handlers make them whole, so that a slow reader only
- * holds its own copy.
+ * 404/405 answers. Must not know: what the pages say. Handlers make them whole, so that a slow reader only holds its
+ * own copy, or give a stream, which is bounded by how many there may be.
  */
 #ifndef HTTP_H
 #define HTTP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,12 +27,26 @@
 #define HTTP_REQUEST_HEAD_MAX (16 * 1024)    /* bytes of memory for one connection's head */
 #define HTTP_REPLY_BYTES_MAX  (192ULL << 20) /* bytes of all answers not yet read, together */
 
-/* A finished answer; body is malloc'ed and taken over by the server. */
+#define HTTP_STREAMS_MAX 8 /* answers being read as they are made */
+
+/* An answer that is made while it is sent: nobody knows its size, and nobody holds it. */
+struct http_stream {
+	/* The next bytes, at most size; *ret_n 0: that was all. -errno breaks the connection off. */
+	int (*read)(void *data, char *buf, size_t size, size_t *ret_n);
+	void (*free)(void *data); /* also when the client has gone, or must go, before the end */
+	void *data;
+};
+
+/* A finished answer; body is malloc'ed and taken over by the server, and so is a stream. One or the other. */
 struct http_reply {
 	unsigned int status; /* 200 if left 0 */
 	const char *content_type;
+	const char *encoding; /* Content-Encoding, or NULL */
+	const char *vary;     /* Vary, or NULL */
 	char *body;
 	size_t size;
+	struct http_stream stream;
+	bool head; /* set by the server: only the headers will be sent */
 };
 
 struct http_request {
@@ -43,6 +58,9 @@ struct http_request {
 	/* Name of the first parameter that stands there twice, or NULL. */
 	const char *(*repeated_param)(const struct http_request *req);
 	const char *(*header)(const struct http_request *req, const char *name);
+	/* Each line of a header that may stand there several times. */
+	void (*each_header)(const struct http_request *req, const char *name,
+			    void (*each)(void *data, const char *value), void *data);
 	void *priv;
 };
 
@@ -55,7 +73,10 @@ int http_reply_error(struct http_reply *ret, unsigned int status, const char *fm
 
 struct http_route {
 	const char *path;
-	/* Returns 0 with *ret_reply filled, or -errno (answered 500). GET and HEAD only arrive here. */
+	/*
+	 * Returns 0 with *ret_reply filled, or -errno (answered 500; -EBUSY: 503, asked once more if streams that
+	 * nobody reads could be ended). GET and HEAD only arrive here.
+	 */
 	int (*handle)(const struct http_request *req, void *data, struct http_reply *ret_reply);
 };
 
@@ -83,7 +104,8 @@ const char *http_address(const struct http_server *s);
 struct http_counts {
 	uint64_t crowded;  /* connections cut to make room for a newer one */
 	uint64_t late;     /* connections cut at a time-out */
-	uint64_t too_much; /* answers refused or cut because of HTTP_REPLY_BYTES_MAX */
+	uint64_t too_much; /* answers refused or cut for the room that all of them have together */
+	uint64_t broken;   /* streams that could not be made to their end */
 };
 void http_get_counts(const struct http_server *s, struct http_counts *ret);
 

@@ -8,6 +8,14 @@ static void conn_cut(struct http_conn *c)
 {
 	c->dying = true;
 	shutdown(c->fd, SHUT_RDWR);
+	if (c->drop)
+		c->drop(c->held);
+	http_conn_hold(c, NULL, NULL);
+}
+
+static bool conn_stalled(const struct http_conn *c, uint64_t now)
+{
+	return c->progress_ms + HTTP_REPLY_GRACE_S * 1000ULL <= now;
 }
 
 /* The one in its present phase for longest, among those that wait or those that are busy. */
@@ -60,6 +68,18 @@ void http_conn_busy(struct http_conn *c, size_t reply_bytes, uint64_t now)
 	c->busy = true;
 	c->reply_bytes = reply_bytes;
 	c->since_ms = now;
+	c->progress_ms = now;
+}
+
+void http_conn_progress(struct http_conn *c, uint64_t now)
+{
+	c->progress_ms = now;
+}
+
+void http_conn_hold(struct http_conn *c, void (*drop)(void *held), void *held)
+{
+	c->drop = drop;
+	c->held = held;
 }
 
 void http_conn_waiting(struct http_conn *c, uint64_t now)
@@ -67,6 +87,7 @@ void http_conn_waiting(struct http_conn *c, uint64_t now)
 	c->busy = false;
 	c->reply_bytes = 0;
 	c->since_ms = now;
+	http_conn_hold(c, NULL, NULL);
 }
 
 void http_conn_remove(struct http_conn *c)
@@ -100,13 +121,29 @@ uint64_t http_conns_cut_readers(struct http_conns *conns, uint64_t now)
 
 		if (!c->used || c->reply_bytes == 0)
 			continue;
-		if (!c->dying && c->since_ms + HTTP_REPLY_GRACE_S * 1000ULL <= now) {
+		if (!c->dying && conn_stalled(c, now)) {
 			conn_cut(c);
 			conns->counts->too_much++;
 		}
 		freed += c->dying ? c->reply_bytes : 0;
 	}
 	return freed;
+}
+
+size_t http_conns_cut_stalled(struct http_conns *conns, uint64_t now)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < HTTP_SLOTS_MAX; i++) {
+		struct http_conn *c = &conns->slots[i];
+
+		if (!c->used || c->dying || !c->held || !conn_stalled(c, now))
+			continue;
+		conn_cut(c);
+		conns->counts->too_much++;
+		n++;
+	}
+	return n;
 }
 
 uint64_t http_conns_timeout(const struct http_conns *conns, uint64_t now)

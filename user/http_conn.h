@@ -23,7 +23,12 @@ struct http_conn {
 	bool dying; /* shut down, the server has yet to notice */
 	int fd;
 	uint64_t since_ms; /* when it became busy, or began to wait */
+	uint64_t
+		progress_ms; /* when it last took something of its answer, as far as that is known */
 	size_t reply_bytes;
+	void (*drop)(
+		void *held); /* of a stream: ends it; called once, when the connection is cut */
+	void *held;
 };
 
 /* Of one listener. */
@@ -35,14 +40,20 @@ struct http_conns {
 /* A new connection, with room made for it. NULL if there is no slot, which the server's own limit prevents. */
 struct http_conn *http_conn_add(struct http_conns *conns, int fd, uint64_t now);
 void http_conn_busy(struct http_conn *c, size_t reply_bytes, uint64_t now);
+void http_conn_progress(struct http_conn *c, uint64_t now);
+void http_conn_hold(struct http_conn *c, void (*drop)(void *held), void *held);
 void http_conn_waiting(struct http_conn *c, uint64_t now);
 void http_conn_remove(struct http_conn *c);
 
 /* Cut those that are over the time of their phase. */
 void http_conns_cut_late(struct http_conns *conns, uint64_t now);
 
-/* Cut those that had HTTP_REPLY_GRACE_S to read; returns the bytes that all that were cut will free. */
+/*
+ * Cut those that have taken nothing for HTTP_REPLY_GRACE_S: with a whole answer (returns the bytes that all that
+ * were cut will free), or with a stream (returns how many; theirs has ended).
+ */
 #define HTTP_REPLY_GRACE_S 2
+size_t http_conns_cut_stalled(struct http_conns *conns, uint64_t now);
 uint64_t http_conns_cut_readers(struct http_conns *conns, uint64_t now);
 
 /* Milliseconds until one of them is late, UINT64_MAX if there is none. */

@@ -8,6 +8,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +23,9 @@
 #ifndef EA_VERSION
 #error "the build sets EA_VERSION"
 #endif
+
+/* Blocks of this size and more are mapped one by one, and go back to the system when they are freed. */
+#define RUN_MMAP_MIN (256 << 10)
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -56,17 +60,17 @@ static uint64_t observe_clock_ms(void *data)
 static void numbers_from_snapshot(struct run *run, const struct bpf_snapshot *s)
 {
 	struct health_input *n = &run->numbers;
-	const struct health_map maps[] = {
-		{"destinations", s->n_dests, bpf_agent_max_destinations(run->bpf)},
-		{"requests", s->n_requests, 0},
-		{"addresses", s->n_addresses, 0},
-		{"workloads", s->n_workloads, BPF_WORKLOADS_MAX},
-	};
+	struct bpf_capacity room;
 
-	_Static_assert(ARRAY_SIZE(maps) < HEALTH_MAPS_MAX, "one more is added for the names");
+	_Static_assert(HEALTH_MAPS_MAX > 4, "one more is added for the names");
+	bpf_agent_capacity(run->bpf, &room);
+	n->maps[0] = (struct health_map){"destinations", s->n_dests, room.dests};
+	n->maps[1] = (struct health_map){"requests", s->n_requests, room.requests};
+	n->maps[2] = (struct health_map){"addresses", s->n_addresses, room.addresses};
+	n->maps[3] = (struct health_map){"workloads", s->n_workloads, room.workloads};
+	n->n_maps = 4;
+	n->since_unix_ms = s->since_unix_ns / 1000000;
 	memcpy(n->counters, s->counters, sizeof(n->counters));
-	memcpy(n->maps, maps, sizeof(maps));
-	n->n_maps = ARRAY_SIZE(maps);
 }
 
 /* Said once when it begins to fail, and once when it works again. */
@@ -133,6 +137,7 @@ static const struct agent_health *observe_health(void *data)
 
 	cgroup_cache_counts(run->cgroups, &in.cgroups);
 	http_get_counts(run->http, &in.http);
+	in.n_programs = bpf_agent_run_times(run->bpf, in.programs);
 	node_usage(&in.usage);
 	inventory_get_counts(run->inventory, &in.named);
 	in.n_watches = cluster_watch_statuses(run->cluster, in.watches);
@@ -189,6 +194,7 @@ static void on_event(const struct ea_event *e, void *data)
 	struct run *run = data;
 	const struct cgroup_name *name;
 
+	run->numbers.events++;
 	if (e->type != EA_EVENT_WORKLOAD)
 		return;
 	name = cgroup_cache_get(run->cgroups, e->cgroup_id);
@@ -203,6 +209,7 @@ static void on_timer(struct run *run)
 	if (read(run->timer_fd, &ticks, sizeof(ticks)) < 0)
 		return;
 	cluster_tick(run->cluster);
+	api_tick(run->api);
 	if (!run->names_missing)
 		return;
 	/* Once is enough: a cgroup that is not there now was gone before we looked. */
@@ -323,6 +330,11 @@ int run_run(void *data, char **operands, int n_operands)
 	run->numbers.version = EA_VERSION;
 	run->numbers.start_unix_ms = clock_ns(CLOCK_REALTIME) / 1000000;
 	run->epoll_fd = run->signal_fd = run->timer_fd = -1;
+	/*
+	 * Fixed, or each large block that is freed would raise it: snapshots would come to lie on the heap, among what
+	 * stays, and their memory would not go back.
+	 */
+	mallopt(M_MMAP_THRESHOLD, RUN_MMAP_MIN);
 	log_setup((enum log_level)options->log_level, (enum log_format)options->log_format);
 	status = run_start(run);
 	if (!status) {

@@ -11,11 +11,13 @@
 #include <stdbool.h>
 #include <string.h>
 #include <yaml.h>
+#include <zlib.h>
 
 #include "alloc.h"
 #include "api.h"
 #include "config.h"
 #include "health.h"
+#include "observation.h"
 #include "util.h"
 
 /* ---- what is observed ---- */
@@ -29,7 +31,11 @@ struct world {
 	unsigned int observed;
 	struct health health;
 	struct api *api;
+	const char *accept[3], *encoding[3]; /* header lines of the next requests */
 };
+
+/* What the requests of one test send; one test at a time. */
+static struct world *asking;
 
 static const char *world_not_ready(void *data)
 {
@@ -212,6 +218,16 @@ static const char *fake_header(const struct http_request *req, const char *name)
 	return NULL;
 }
 
+static void fake_each_header(const struct http_request *req, const char *name,
+			     void (*each)(void *data, const char *value), void *data)
+{
+	const char *const *lines = strcmp(name, "Accept") == 0 ? asking->accept : asking->encoding;
+
+	(void)req;
+	for (size_t i = 0; lines[i]; i++)
+		each(data, lines[i]);
+}
+
 static int call(struct world *w, const char *path, const char *const *query, struct http_reply *ret)
 {
 	struct http_request req = {.path = path,
@@ -219,10 +235,12 @@ static int call(struct world *w, const char *path, const char *const *query, str
 				   .unknown_param = fake_unknown_param,
 				   .repeated_param = fake_repeated_param,
 				   .header = fake_header,
+				   .each_header = fake_each_header,
 				   .priv = (void *)(uintptr_t)query};
 	const struct http_route *routes;
 	size_t n;
 
+	asking = w;
 	*ret = (struct http_reply){0};
 	routes = api_routes(&n);
 	for (size_t i = 0; i < n; i++) {
@@ -235,6 +253,32 @@ static int call(struct world *w, const char *path, const char *const *query, str
 
 #define QUERY(...) ((const char *const[]){__VA_ARGS__, NULL})
 
+/* A stream becomes a body. */
+static void drain(struct http_reply *reply)
+{
+	size_t n = 1;
+
+	assert_null(reply->body);
+	while (n) {
+		char *grown = realloc(reply->body, reply->size + 1000);
+
+		assert_non_null(grown);
+		reply->body = grown;
+		assert_int_equal(
+			reply->stream.read(reply->stream.data, grown + reply->size, 1000, &n), 0);
+		reply->size += n;
+	}
+	reply->stream.free(reply->stream.data);
+	reply->stream = (struct http_stream){0};
+}
+
+static void forget(struct http_reply *reply)
+{
+	free(reply->body);
+	if (reply->stream.free)
+		reply->stream.free(reply->stream.data);
+}
+
 /* The body of an answer that must have this status and type, as a string to be freed. */
 static char *get(struct world *w, const char *path, const char *const *query, unsigned int status,
 		 const char *type)
@@ -245,6 +289,9 @@ static char *get(struct world *w, const char *path, const char *const *query, un
 	assert_int_equal(call(w, path, query, &reply), 0);
 	assert_int_equal(reply.status ? reply.status : 200, status);
 	assert_string_equal(reply.content_type, type);
+	assert_null(reply.encoding);
+	if (reply.stream.read)
+		drain(&reply);
 	text = malloc(reply.size + 1);
 	memcpy(text, reply.body, reply.size);
 	text[reply.size] = '\0';
@@ -395,7 +442,7 @@ static void observations_are_reused(void **state)
 	for (int i = 0; i < 10; i++)
 		assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
 	assert_int_equal(w->observed, 1);
-	w->now_ms += API_SNAPSHOT_MIN_MS - 1;
+	w->now_ms += OBSERVATION_MIN_MS - 1;
 	assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
 	assert_int_equal(w->observed, 1);
 	w->now_ms += 1;
@@ -403,6 +450,81 @@ static void observations_are_reused(void **state)
 	assert_int_equal(w->observed, 2);
 	free(get(w, "/api/v1/config", NULL, 200, "application/yaml"));
 	assert_int_equal(w->observed, 2);
+}
+
+/* Text for whoever says nothing, OpenMetrics and gzip for who asks; caches are told. */
+static void metrics_negotiated(void **state)
+{
+	struct world *w = *state;
+	_cleanup_free_ char *open = NULL, *plain = NULL;
+	struct http_reply reply;
+	char *text = calloc(1, 1 << 20);
+	z_stream z = {0};
+
+	w->accept[0] = "text/html";
+	w->accept[1] = "application/openmetrics-text;version=1.0.0;q=0.6,*/*;q=0.1";
+	open = get(w, "/metrics", NULL, 200,
+		   "application/openmetrics-text; version=1.0.0; charset=utf-8");
+	assert_string_equal(open + strlen(open) - 6, "# EOF\n");
+	assert_non_null(strstr(open, "\negress_agent_snapshots_created 1700000000.123\n"));
+	assert_non_null(
+		strstr(open, "\negress_agent_flows_created{outcome=\"tcp\"} 1700000000.123\n"));
+	w->accept[0] = NULL;
+	plain = get(w, "/metrics", NULL, 200, "text/plain; version=0.0.4; charset=utf-8");
+	assert_null(strstr(plain, "_created"));
+	assert_null(strstr(plain, "# EOF"));
+
+	w->encoding[0] = "br";
+	w->encoding[1] = "gzip;q=0.5";
+	assert_int_equal(call(w, "/metrics", NULL, &reply), 0);
+	assert_string_equal(reply.encoding, "gzip");
+	assert_string_equal(reply.vary, "Accept, Accept-Encoding");
+	drain(&reply);
+	assert_non_null(text);
+	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+	z.next_in = (Bytef *)reply.body;
+	z.avail_in = (uInt)reply.size;
+	z.next_out = (Bytef *)text;
+	z.avail_out = 1 << 20;
+	assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+	inflateEnd(&z);
+	assert_string_equal(text, plain);
+	free(reply.body);
+	free(text);
+}
+
+/* Requests close together share a list; so many older ones may still be read, and no more. */
+static void lists_are_bounded(void **state)
+{
+	struct http_reply held[OBSERVATIONS_MAX], twin, more;
+	struct world *w = *state;
+
+	for (size_t i = 0; i < OBSERVATIONS_MAX; i++) {
+		w->now_ms += OBSERVATION_MIN_MS;
+		assert_int_equal(call(w, "/metrics", NULL, &held[i]), 0);
+		assert_int_equal(call(w, "/metrics", NULL, &twin), 0);
+		forget(&twin);
+	}
+	assert_int_equal(w->observed, OBSERVATIONS_MAX);
+	w->now_ms += OBSERVATION_MIN_MS;
+	assert_int_equal(call(w, "/metrics", NULL, &more), -EBUSY);
+	assert_int_equal(call(w, "/api/v1/destinations", NULL, &more), -EBUSY);
+	assert_int_equal(w->observed, OBSERVATIONS_MAX);
+	drain(&held[1]);
+	assert_non_null(strstr(held[1].body, "api.example.com"));
+	assert_int_equal(call(w, "/metrics", NULL, &more), 0);
+	assert_int_equal(w->observed, OBSERVATIONS_MAX + 1);
+	/* What is held is not touched by time. */
+	w->now_ms += OBSERVATION_MIN_MS;
+	api_tick(w->api);
+	drain(&more);
+	assert_non_null(strstr(more.body, "api.example.com"));
+	forget(&more);
+	forget(&held[0]);
+	forget(&held[1]);
+	forget(&held[2]);
+	api_tick(w->api);
+	assert_hosts(w, QUERY("workload", "cart"), "api.example.com");
 }
 
 static void failed_observation(void **state)
@@ -616,17 +738,18 @@ static void without_memory(void **state)
 		"/", "/metrics", "/healthz", "/readyz", "/api/v1/destinations", "/api/v1/config"};
 	struct world *w = *state;
 
+	w->encoding[0] = "gzip";
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		for (unsigned long n = 1;; n++) {
 			struct http_reply reply;
 			int r;
 
-			w->now_ms += API_SNAPSHOT_MIN_MS;
+			w->now_ms += OBSERVATION_MIN_MS;
 			alloc_fail_at(n);
 			r = call(w, paths[i], NULL, &reply);
 			if (!alloc_failed()) {
 				assert_int_equal(r, 0);
-				free(reply.body);
+				forget(&reply);
 				break;
 			}
 			assert_int_equal(r, -ENOMEM);
@@ -648,6 +771,8 @@ int main(void)
 		WORLD_TEST(destinations_wrong),
 		WORLD_TEST(metrics_page),
 		WORLD_TEST(observations_are_reused),
+		WORLD_TEST(metrics_negotiated),
+		WORLD_TEST(lists_are_bounded),
 		WORLD_TEST(failed_observation),
 		WORLD_TEST(config_page),
 		WORLD_TEST(config_of_what_is_registered),

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "expose.h"
 #include "health.h"
 #include "util.h"
 
@@ -99,7 +100,7 @@ static void every_line_is_printed(void **state)
 
 	(void)state;
 	health_fill(&in, &health);
-	assert_int_equal(metrics_from_list(&list, &health.view, &text, &size), 0);
+	assert_int_equal(expose_text(&list, &health.view, &text, &size), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		snprintf(want, sizeof(want), "\n%s\n", lines[i]);
 		if (!strstr(text, want))
@@ -121,7 +122,7 @@ static void families_stand_together(void **state)
 
 	(void)state;
 	health_fill(&in, &health);
-	assert_int_equal(metrics_from_list(&list, &health.view, &text, &size), 0);
+	assert_int_equal(expose_text(&list, &health.view, &text, &size), 0);
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		if (strncmp(line, "# TYPE ", 7) != 0)
 			continue;

@@ -35,12 +35,18 @@
 /* ---- time, which a test can let pass ---- */
 
 static time_t clock_skew_s;
+static bool clock_stands; /* but for the skew */
 
 /* Takes the C library's place for the server and libmicrohttpd alike. */
 int clock_gettime(clockid_t id, struct timespec *ret)
 {
+	static struct timespec stood;
 	int r = (int)syscall(SYS_clock_gettime, id, ret);
 
+	if (id == CLOCK_MONOTONIC) {
+		stood = clock_stands ? stood : *ret;
+		*ret = stood;
+	}
 	ret->tv_sec += clock_skew_s;
 	return r;
 }
@@ -125,10 +131,75 @@ static int handle_huge(const struct http_request *req, void *data, struct http_r
 	return handle_zeros(ret, HUGE_BODY);
 }
 
+/* Streams: as many bytes as are asked for, all 's'; how many are alive. */
+
+struct stream {
+	unsigned long left;
+	bool fail;
+};
+
+static int streams_alive;
+
+static int stream_read(void *data, char *buf, size_t size, size_t *ret_n)
+{
+	struct stream *s = data;
+
+	if (s->fail && s->left == 0)
+		return -ENOMEM;
+	*ret_n = MIN(size, s->left);
+	memset(buf, 's', *ret_n);
+	s->left -= *ret_n;
+	return 0;
+}
+
+static void stream_free(void *data)
+{
+	streams_alive--;
+	free(data);
+}
+
+static int handle_stream(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	const char *bytes = req->param(req, "bytes");
+	struct stream *s = calloc(1, sizeof(*s));
+
+	(void)data;
+	s->left = strtoul(bytes ? bytes : "1000000000", NULL, 10);
+	s->fail = req->param(req, "fail");
+	streams_alive++;
+	*ret = (struct http_reply){.content_type = "text/plain",
+				   .vary = "Accept",
+				   .stream = {stream_read, stream_free, s}};
+	return 0;
+}
+
+/* As if each stream held one of two lists. */
+static int handle_busy(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	return streams_alive >= 2 ? -EBUSY : handle_stream(req, data, ret);
+}
+
+static int handle_lines(const struct http_request *req, void *data, struct http_reply *ret);
+
 static const struct http_route routes[] = {
 	{"/hello", handle_hello},     {"/echo", handle_echo}, {"/broken", handle_broken},
 	{"/refused", handle_refused}, {"/big", handle_big},   {"/huge", handle_huge},
+	{"/stream", handle_stream},   {"/busy", handle_busy}, {"/lines", handle_lines},
 };
+
+static void each_line(void *data, const char *value)
+{
+	strcat(strcat(data, "|"), value);
+}
+
+static int handle_lines(const struct http_request *req, void *data, struct http_reply *ret)
+{
+	char text[512] = "";
+
+	(void)data;
+	req->each_header(req, "X-Test", each_line, text);
+	return reply_with(ret, text);
+}
 
 static int server_open(struct fixture *f, const char *listen_on, const char **which)
 {
@@ -141,6 +212,7 @@ static int fixture_make_dir(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	clock_skew_s = 0;
+	clock_stands = false;
 	snprintf(f->dir, sizeof(f->dir), "/tmp/test_http.XXXXXX");
 	*state = f;
 	if (!mkdtemp(f->dir))
@@ -858,6 +930,155 @@ static void unread_answers_are_bounded(void **state)
 	close(second);
 }
 
+/* The bytes of a chunked body; fails the test unless it is whole. */
+static size_t chunks_size(const char *body)
+{
+	size_t sum = 0;
+	char *end;
+
+	for (;;) {
+		size_t n = strtoul(body, &end, 16);
+
+		assert_true(end > body && strncmp(end, "\r\n", 2) == 0);
+		if (n == 0)
+			return sum;
+		assert_int_equal(strspn(end + 2, "s"), n);
+		body = end + 2 + n + 2;
+		sum += n;
+	}
+}
+
+static void streams(void **state)
+{
+	struct fixture *f = *state;
+	const char *answer = ask(f, "GET /stream?bytes=40000 HTTP/1.1\r\n" CLOSE "\r\n");
+
+	assert_status(answer, 200);
+	assert_header(answer, "Transfer-Encoding: chunked");
+	assert_header(answer, "X-Content-Type-Options: nosniff");
+	assert_header(answer, "Vary: Accept");
+	assert_int_equal(chunks_size(strstr(answer, "\r\n\r\n") + 4), 40000);
+	assert_int_equal(streams_alive, 0);
+	answer = ask(f, "GET /stream?bytes=0 HTTP/1.1\r\n" CLOSE "\r\n");
+	assert_int_equal(chunks_size(strstr(answer, "\r\n\r\n") + 4), 0);
+	/* Who does not know chunks is told the end by the connection's. */
+	answer = ask(f, "GET /stream?bytes=40000 HTTP/1.0\r\n\r\n");
+	assert_status(answer, 200);
+	assert_int_equal(strspn(strstr(answer, "\r\n\r\n") + 4, "s"), 40000);
+	answer = ask(f, "HEAD /stream?bytes=40000 HTTP/1.1\r\n" CLOSE "\r\n");
+	assert_status(answer, 200);
+	assert_body(answer, "");
+	answer = ask(f, "GET /lines HTTP/1.1\r\nX-Test: a\r\nx-test: b, c\r\n" CLOSE "\r\n");
+	assert_body(answer, "|a|b, c");
+	assert_int_equal(streams_alive, 0);
+}
+
+/* One that breaks must not look like a whole one. */
+static void broken_stream(void **state)
+{
+	struct fixture *f = *state;
+	const char *answer = ask(f, "GET /stream?bytes=20000&fail HTTP/1.1\r\n" CLOSE "\r\n");
+
+	assert_status(answer, 200);
+	assert_null(strstr(answer, "\r\n0\r\n"));
+	assert_int_equal(counts_of(f).broken, 1);
+	assert_int_equal(streams_alive, 0);
+	assert_served(f);
+}
+
+static int start_stream(struct fixture *f, const char *path)
+{
+	int fd = dial_unix(f->socket);
+	char request[128];
+
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+	say(fd, request);
+	server_settle(f->server);
+	return fd;
+}
+
+static void assert_begins(int fd, const char *want)
+{
+	char head[16] = "";
+
+	assert_int_equal(recv(fd, head, strlen(want), 0), strlen(want));
+	assert_string_equal(head, want);
+}
+
+/* So many at a time. Who reads nothing makes way for the next, and what he held is free at once. */
+static void streams_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	int fds[HTTP_STREAMS_MAX + 2];
+	static char sink[1 << 20];
+
+	clock_stands = true;
+	for (size_t i = 0; i <= HTTP_STREAMS_MAX; i++)
+		fds[i] = start_stream(f, "/stream");
+	assert_int_equal(streams_alive, HTTP_STREAMS_MAX);
+	assert_begins(fds[HTTP_STREAMS_MAX], "HTTP/1.1 503");
+	assert_int_equal(counts_of(f).too_much, 1);
+	assert_served(f);
+	clock_skew_s += 3;
+	/* The first one reads on, the others do not. */
+	while (recv(fds[0], sink, sizeof(sink), 0) > 0)
+		;
+	server_settle(f->server);
+	fds[HTTP_STREAMS_MAX + 1] = start_stream(f, "/stream");
+	assert_begins(fds[HTTP_STREAMS_MAX + 1], "HTTP/1.1 200");
+	assert_int_equal(streams_alive, 2);
+	assert_int_equal(counts_of(f).too_much, HTTP_STREAMS_MAX);
+	while (recv(fds[0], sink, sizeof(sink), 0) > 0)
+		;
+	server_settle(f->server);
+	assert_true(recv(fds[0], sink, sizeof(sink), 0) > 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	server_settle(f->server);
+	assert_int_equal(streams_alive, 0);
+}
+
+/* A page whose means are all in use is asked again when those that do not read are gone. */
+static void busy_pages(void **state)
+{
+	struct fixture *f = *state;
+	int fds[3];
+
+	clock_stands = true;
+	for (size_t i = 0; i < 3; i++)
+		fds[i] = start_stream(f, "/busy");
+	assert_begins(fds[2], "HTTP/1.1 503");
+	assert_int_equal(counts_of(f).too_much, 1);
+	close(fds[2]);
+	clock_skew_s += 3;
+	fds[2] = start_stream(f, "/busy");
+	assert_begins(fds[2], "HTTP/1.1 200");
+	assert_int_equal(counts_of(f).too_much, 3);
+	assert_int_equal(streams_alive, 1);
+	for (size_t i = 0; i < 3; i++)
+		close(fds[i]);
+	server_settle(f->server);
+	assert_int_equal(streams_alive, 0);
+}
+
+static void streams_end_in_time(void **state)
+{
+	struct fixture *f = *state;
+	int fd = start_stream(f, "/stream");
+
+	clock_skew_s += 61;
+	server_settle(f->server);
+	assert_int_equal(streams_alive, 0);
+	assert_int_equal(counts_of(f).late, 1);
+	close(fd);
+	assert_served(f);
+	fd = start_stream(f, "/stream");
+	http_close(f->server);
+	f->server = NULL;
+	assert_int_equal(streams_alive, 0);
+	close(fd);
+}
+
 static void close_with_open_connections(void **state)
 {
 	struct fixture *f = *state;
@@ -906,6 +1127,11 @@ int main(void)
 		SERVER_TEST(slow_head_is_cut),
 		SERVER_TEST(slow_reading_is_cut),
 		SERVER_TEST(unread_answers_are_bounded),
+		SERVER_TEST(streams),
+		SERVER_TEST(broken_stream),
+		SERVER_TEST(streams_are_bounded),
+		SERVER_TEST(busy_pages),
+		SERVER_TEST(streams_end_in_time),
 		SERVER_TEST(close_with_open_connections),
 	};
 
