@@ -18,7 +18,11 @@ struct bpf_agent {
 	void *each_data;
 
 	/* Keys by id, read again only when the kernel has made new ones. */
-	struct bpf_dest_row *known;
+	struct known_dest {
+		struct ea_dest_key key;
+		uint32_t id;
+		uint64_t first_ns;
+	} * known; /* sorted by id */
 	size_t n_known;
 	uint32_t known_next_id;
 };

@@ -165,9 +165,10 @@ static int read_requests(struct bpf_agent *a, struct bpf_snapshot *s)
 	return 0;
 }
 
+/* Points into what was read: counters are the largest part of a snapshot, and once is enough. */
 struct stats_row {
 	__u32 id;
-	struct ea_stats stats;
+	const struct ea_stats *stats;
 };
 
 static int compare_stats(const void *x, const void *y)
@@ -177,38 +178,35 @@ static int compare_stats(const void *x, const void *y)
 	return (a->id > b->id) - (a->id < b->id);
 }
 
-static int read_stats(struct bpf_agent *a, struct stats_row **ret, size_t *ret_n)
+static int read_stats(struct bpf_agent *a, struct dump *d, struct stats_row **ret)
 {
-	_cleanup_dump_ struct dump d = {};
-	_cleanup_free_ struct stats_row *rows = NULL;
-	int r = dump_map(a->skel->maps.ea_stats, &d);
+	struct stats_row *rows;
+	int r = dump_map(a->skel->maps.ea_stats, d);
 
 	if (r)
 		return r;
-	rows = calloc(MAX(d.n, 1u), sizeof(*rows));
+	rows = calloc(MAX(d->n, 1u), sizeof(*rows));
 	if (!rows)
 		return -ENOMEM;
-	for (size_t i = 0; i < d.n; i++) {
-		rows[i].id = ((__u32 *)d.keys)[i];
-		rows[i].stats = ((struct ea_stats *)d.values)[i];
-	}
-	qsort(rows, d.n, sizeof(*rows), compare_stats);
-	*ret = TAKE_PTR(rows);
-	*ret_n = d.n;
+	for (size_t i = 0; i < d->n; i++)
+		rows[i] = (struct stats_row){((__u32 *)d->keys)[i],
+					     (struct ea_stats *)d->values + i};
+	qsort(rows, d->n, sizeof(*rows), compare_stats);
+	*ret = rows;
 	return 0;
 }
 
 static int compare_dest(const void *x, const void *y)
 {
-	const struct bpf_dest_row *a = x, *b = y;
+	const struct known_dest *a = x, *b = y;
 
 	return (a->id > b->id) - (a->id < b->id);
 }
 
 /* The overflow has no key of its own in the kernel. */
-static void overflow_row(struct bpf_dest_row *row, uint64_t since_ns)
+static void overflow_row(struct known_dest *row, uint64_t since_ns)
 {
-	*row = (struct bpf_dest_row){
+	*row = (struct known_dest){
 		.id = EA_DEST_OVERFLOW, .first_ns = since_ns, .key.source = EA_SOURCE_OTHER};
 }
 
@@ -216,7 +214,7 @@ static void overflow_row(struct bpf_dest_row *row, uint64_t since_ns)
 static int refresh_known(struct bpf_agent *a, const struct ea_state *state)
 {
 	_cleanup_dump_ struct dump d = {};
-	struct bpf_dest_row *rows;
+	struct known_dest *rows;
 	int r;
 
 	if (a->known && a->known_next_id == state->next_id)
@@ -260,8 +258,10 @@ static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n,
 			break;
 		if (a->known[at].id != stats[i].id)
 			continue;
-		s->dests[s->n_dests] = a->known[at];
-		s->dests[s->n_dests++].stats = stats[i].stats;
+		s->dests[s->n_dests++] = (struct bpf_dest_row){.key = a->known[at].key,
+							       .id = a->known[at].id,
+							       .first_ns = a->known[at].first_ns,
+							       .stats = *stats[i].stats};
 	}
 	return 0;
 }
@@ -269,10 +269,10 @@ static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n,
 static int read_dests(struct bpf_agent *a, struct bpf_snapshot *s)
 {
 	_cleanup_free_ struct stats_row *stats = NULL;
+	_cleanup_dump_ struct dump d = {};
 	struct ea_state state;
 	__u32 zero = 0;
-	size_t n;
-	int r = read_stats(a, &stats, &n);
+	int r = read_stats(a, &d, &stats);
 
 	if (!r)
 		r = bpf_map_lookup_elem(bpf_map__fd(a->skel->maps.ea_state), &zero, &state);
@@ -282,7 +282,7 @@ static int read_dests(struct bpf_agent *a, struct bpf_snapshot *s)
 		return r;
 	s->since_ns = state.since_ns;
 	s->since_unix_ns = state.since_unix_ns;
-	return join(a, stats, n, s);
+	return join(a, stats, d.n, s);
 }
 
 static int compare_address(const void *x, const void *y)

@@ -130,19 +130,21 @@ static int requests_to(struct pass *p, uint32_t id, struct destination *d)
 	return r;
 }
 
-static void addresses_to(struct pass *p, uint32_t id, struct destination *d)
+static int addresses_to(struct pass *p, uint32_t id, struct destination *d)
 {
 	const struct bpf_snapshot *s = p->s;
+	int r = 0;
 
 	while (p->address_at < s->n_addresses && s->addresses[p->address_at].dest_id < id)
 		p->address_at++;
-	for (; p->address_at < s->n_addresses; p->address_at++) {
+	for (; !r && p->address_at < s->n_addresses; p->address_at++) {
 		const struct bpf_address_row *a = &s->addresses[p->address_at];
 
 		if (a->dest_id != id)
 			break;
-		destination_add_address(d, a->addr, unix_ms_of(s, a->last_ns));
+		r = destination_add_address(d, a->addr, unix_ms_of(s, a->last_ns));
 	}
+	return r;
 }
 
 static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *row,
@@ -214,8 +216,9 @@ int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct identi
 	facts_to(d, row->stats.facts);
 	stats_to(p->s, row, d);
 	d->internal = row->key.internal;
-	addresses_to(p, row->id, d);
-	r = requests_to(p, row->id, d);
+	r = addresses_to(p, row->id, d);
+	if (!r)
+		r = requests_to(p, row->id, d);
 	if (r)
 		return r;
 	registry_to(p, who, d);

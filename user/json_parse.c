@@ -402,7 +402,8 @@ static void read_addresses(const struct place *p, struct destination *d)
 			place_fail(p, "addresses", -EINVAL, "has something else than IP addresses");
 			return;
 		}
-		destination_add_address(d, ip, d->last_ms > age ? d->last_ms - age : 0);
+		if (destination_add_address(d, ip, d->last_ms > age ? d->last_ms - age : 0) < 0)
+			place_fail(p, "addresses", -ENOMEM, NULL);
 		age++;
 	}
 }

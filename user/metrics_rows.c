@@ -21,25 +21,31 @@ static enum kind row_kind(const struct destination *d)
 	return d->visibility == VISIBILITY_L7 ? KIND_HTTP : KIND_TCP;
 }
 
+/* The strings of a source are shared by its rows, mostly. */
+static int text_compare(const char *a, const char *b)
+{
+	return a == b ? 0 : strcmp(a, b);
+}
+
 /* workload_kind is no label, so it must not tell groups apart. */
 static int labels_compare(const struct destination *a, const struct destination *b)
 {
 	const struct source *s = &a->source, *o = &b->source;
-	int order = strcmp(s->ns, o->ns);
+	int order = text_compare(s->ns, o->ns);
 
 	if (order == 0)
-		order = strcmp(s->workload, o->workload);
+		order = text_compare(s->workload, o->workload);
 	if (order == 0)
 		order = strcmp(a->host, b->host);
 	if (order == 0)
 		order = (a->port > b->port) - (a->port < b->port);
 	if (order == 0)
-		order = strcmp(s->canonical_service, o->canonical_service);
+		order = text_compare(s->canonical_service, o->canonical_service);
 	if (order == 0)
-		order = strcmp(s->canonical_revision, o->canonical_revision);
+		order = text_compare(s->canonical_revision, o->canonical_revision);
 	if (order == 0)
-		order = strcmp(s->app, o->app);
-	return order ? order : strcmp(s->version, o->version);
+		order = text_compare(s->app, o->app);
+	return order ? order : text_compare(s->version, o->version);
 }
 
 static int rows_compare(const void *a, const void *b)

@@ -25,7 +25,14 @@ static const size_t source_fields[] = {
 #define SOURCE_FIELDS ARRAY_SIZE(source_fields)
 #define SOURCE_CONTRACT_FIELDS \
 	2 /* namespace and workload come before the host in the contract's order */
-_Static_assert(sizeof(struct source) == SOURCE_FIELDS * sizeof(char *), "every field is listed");
+_Static_assert(offsetof(struct source, block) == SOURCE_FIELDS * sizeof(char *),
+	       "every field is listed");
+
+/* The strings of equal sources, one behind the other. */
+struct source_block {
+	size_t references;
+	char text[];
+};
 
 static char **source_field(struct source *s, size_t i)
 {
@@ -41,24 +48,34 @@ static const char *source_text(const struct source *s, size_t i)
 
 void source_done(struct source *s)
 {
-	for (size_t i = 0; i < SOURCE_FIELDS; i++)
+	if (s->block && --s->block->references == 0)
+		free(s->block);
+	for (size_t i = 0; i < SOURCE_FIELDS && !s->block; i++)
 		free(*source_field(s, i));
 	*s = (struct source){0};
 }
 
 int source_copy(const struct source *from, struct source *ret)
 {
-	_cleanup_(source_done) struct source copy = {0};
+	struct source copy = *from;
+	size_t size = 0, at = 0;
 
-	for (size_t i = 0; i < SOURCE_FIELDS; i++) {
-		char *text = strdup(source_text(from, i));
-
-		if (!text)
+	if (!copy.block) {
+		for (size_t i = 0; i < SOURCE_FIELDS; i++)
+			size += strlen(source_text(from, i)) + 1;
+		copy.block = malloc(sizeof(*copy.block) + size);
+		if (!copy.block)
 			return -ENOMEM;
-		*source_field(&copy, i) = text;
+		copy.block->references = 0;
+		for (size_t i = 0; i < SOURCE_FIELDS; i++) {
+			*source_field(&copy, i) = copy.block->text + at;
+			at += (size_t)(stpcpy(copy.block->text + at, source_text(from, i)) -
+				       (copy.block->text + at)) +
+			      1;
+		}
 	}
+	copy.block->references++;
 	*ret = copy;
-	copy = (struct source){0};
 	return 0;
 }
 
@@ -68,8 +85,12 @@ static int source_compare_fields(const struct source *a, const struct source *b,
 {
 	int order = 0;
 
-	for (size_t i = from; i < to && order == 0; i++)
-		order = strcmp(source_text(a, i), source_text(b, i));
+	for (size_t i = from; i < to && order == 0; i++) {
+		const char *x = source_text(a, i), *y = source_text(b, i);
+
+		/* Of one block, mostly. */
+		order = x == y ? 0 : strcmp(x, y);
+	}
 	return order;
 }
 
@@ -83,6 +104,7 @@ void destination_done(struct destination *d)
 	source_done(&d->source);
 	free(d->host);
 	free(d->by_code);
+	free(d->addresses);
 	*d = (struct destination){0};
 }
 
@@ -207,16 +229,26 @@ static bool address_before(const struct address *a, const struct address *b)
 	return memcmp(a->ip, b->ip, sizeof(a->ip)) < 0;
 }
 
-void destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms)
+static int addresses_reserve(struct destination *d, size_t more)
 {
-	struct address add = {.last_ms = last_ms};
+	size_t n = MIN(d->n_addresses + more, (size_t)MODEL_ADDRESSES_MAX);
+	struct address *grown = n ? realloc(d->addresses, n * sizeof(*grown)) : d->addresses;
+
+	if (n && !grown)
+		return -ENOMEM;
+	d->addresses = grown;
+	return 0;
+}
+
+/* There is room for one more, unless there are as many as there may be. */
+static void address_insert(struct destination *d, struct address add)
+{
 	size_t i, n = d->n_addresses;
 
-	memcpy(add.ip, ip, sizeof(add.ip));
-	for (i = 0; i < n && memcmp(d->addresses[i].ip, ip, sizeof(add.ip)) != 0; i++)
+	for (i = 0; i < n && memcmp(d->addresses[i].ip, add.ip, sizeof(add.ip)) != 0; i++)
 		;
 	if (i < n) {
-		add.last_ms = MAX(last_ms, d->addresses[i].last_ms);
+		add.last_ms = MAX(add.last_ms, d->addresses[i].last_ms);
 		memmove(&d->addresses[i], &d->addresses[i + 1], (n - i - 1) * sizeof(add));
 		n--;
 	}
@@ -229,6 +261,18 @@ void destination_add_address(struct destination *d, const uint8_t ip[16], uint64
 	memmove(&d->addresses[i + 1], &d->addresses[i], (n - i) * sizeof(add));
 	d->addresses[i] = add;
 	d->n_addresses = n + 1;
+}
+
+int destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms)
+{
+	struct address add = {.last_ms = last_ms};
+	int r = addresses_reserve(d, 1);
+
+	if (r < 0)
+		return r;
+	memcpy(add.ip, ip, sizeof(add.ip));
+	address_insert(d, add);
+	return 0;
 }
 
 /* 0 is "not known", not the year 1970. */
@@ -275,8 +319,10 @@ int destination_merge(struct destination *into, const struct destination *from)
 {
 	struct request_count *all;
 	size_t n;
-	int r;
+	int r = addresses_reserve(into, from->n_addresses);
 
+	if (r < 0)
+		return r;
 	if (from->n_by_code) {
 		r = requests_merge(into, from, &all, &n);
 		if (r < 0)
@@ -288,7 +334,7 @@ int destination_merge(struct destination *into, const struct destination *from)
 	destination_merge_facts(into, from);
 	destination_merge_counters(into, from);
 	for (size_t i = 0; i < from->n_addresses; i++)
-		destination_add_address(into, from->addresses[i].ip, from->addresses[i].last_ms);
+		address_insert(into, from->addresses[i]);
 	return 0;
 }
 

@@ -112,7 +112,11 @@ int model_tls_version_parse(const char *word, enum tls_version *ret);
 int model_alpn_parse(const char *word, enum alpn *ret); /* an unknown word is ALPN_OTHER, 0 */
 int model_method_parse(const char *word, enum ea_method *ret);
 
-/* Who calls. Strings are owned, never NULL but for pod_uid; empty means not known (or off Kubernetes). */
+/*
+ * Who calls. Strings are never NULL but for pod_uid; empty means not known (or off Kubernetes). They are owned: each
+ * by itself, or all by a block that copies share, since thousands of rows have the same few sources. Those of a block
+ * must not be changed.
+ */
 struct source {
 	char *ns;
 	char *workload;
@@ -122,6 +126,7 @@ struct source {
 	char *app;
 	char *version;
 	char *pod_uid; /* of a pod that is not known by name (yet); else empty or NULL */
+	struct source_block *block; /* NULL: each string is its own */
 };
 
 /* Answered requests by status code and method. Code 0: the connection ended without an answer. */
@@ -157,14 +162,15 @@ struct destination {
 
 	uint64_t opened, closed, failed; /* connections; active = opened - closed */
 	uint64_t handshakes_failed;      /* TLS handshakes ended by an alert in the clear */
-	struct ea_short_times connect, handshake; /* as in struct ea_stats; not part of the JSON form */
-	uint64_t sent, received;         /* payload bytes as the application sees them */
-	uint64_t requests;               /* request heads seen; >= the sum over by_code */
+	struct ea_short_times connect,
+		handshake;       /* as in struct ea_stats; not part of the JSON form */
+	uint64_t sent, received; /* payload bytes as the application sees them */
+	uint64_t requests;       /* request heads seen; >= the sum over by_code */
 	uint64_t request_bytes, response_bytes;
 	struct request_count *by_code; /* sorted by (code, method); owned */
 	size_t n_by_code;
 
-	struct address addresses[MODEL_ADDRESSES_MAX]; /* most recent first */
+	struct address *addresses; /* most recent first, at most MODEL_ADDRESSES_MAX; owned */
 	size_t n_addresses;
 	uint64_t first_ms, last_ms; /* Unix milliseconds */
 	uint32_t findings;          /* bits 1 << enum finding */
@@ -183,6 +189,7 @@ struct destination_list {
 void destination_done(struct destination *d); /* frees what d owns, zeroes it */
 void destination_list_done(struct destination_list *list);
 
+/* One allocation, or none if `from` is a copy itself: then its strings are shared. */
 int source_copy(const struct source *from, struct source *ret);
 void source_done(struct source *s);
 /* Order by namespace, workload, then the remaining fields. */
@@ -214,7 +221,7 @@ int destination_list_add(struct destination_list *list, struct destination *d);
 int destination_add_requests(struct destination *d, const struct request_count *add);
 
 /* Remember an address, keeping the MODEL_ADDRESSES_MAX most recent. */
-void destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms);
+int destination_add_address(struct destination *d, const uint8_t ip[16], uint64_t last_ms);
 
 /*
  * Add what `from` counted to `into`, which is the same destination seen elsewhere (another

@@ -65,6 +65,18 @@ static void set_text(char **field, const char *s)
 	*field = copy_text(s);
 }
 
+/* The strings of a source may be shared, so it is made anew. */
+static void set_source(struct source *s, size_t field, const char *text)
+{
+	struct source from = *s, changed;
+
+	from.block = NULL;
+	*(const char **)((char *)&from + field) = text;
+	assert_int_equal(source_copy(&from, &changed), 0);
+	source_done(s);
+	*s = changed;
+}
+
 static void random_address(struct destination *d)
 {
 	uint8_t ip[16] = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = (uint8_t)random_below(40)};
@@ -90,7 +102,7 @@ static struct destination random_destination(void)
 				    hosts[random_below(5)], (uint16_t)(random_below(2) ? 443 : 80),
 				    (enum protocol)random_below(PROTOCOL_MAX));
 
-	set_text(&d.source.version, names[random_below(2)]);
+	set_source(&d.source, offsetof(struct source, version), names[random_below(2)]);
 	d.name_source = (enum name_source)random_below(NAME_SOURCE_MAX);
 	d.internal = random_below(2);
 	d.visibility = (enum visibility)random_below(VISIBILITY_MAX);
@@ -152,6 +164,12 @@ static struct destination copy_destination(const struct destination *d)
 	assert_non_null(copy.by_code);
 	if (d->n_by_code)
 		memcpy(copy.by_code, d->by_code, d->n_by_code * sizeof(*d->by_code));
+	copy.addresses = NULL;
+	copy.n_addresses = 0;
+	for (size_t i = 0; i < d->n_addresses; i++)
+		assert_int_equal(
+			destination_add_address(&copy, d->addresses[i].ip, d->addresses[i].last_ms),
+			0);
 	return copy;
 }
 
@@ -347,6 +365,10 @@ static void test_addresses(void **state)
 	assert_int_equal(d.addresses[MODEL_ADDRESSES_MAX - 1].ip[15], 40 - MODEL_ADDRESSES_MAX);
 	destination_done(&d);
 	assert_int_equal(d.n_addresses, 0);
+	alloc_fail_at(1);
+	assert_int_equal(destination_add_address(&d, ip, 1), -ENOMEM);
+	alloc_fail_at(0);
+	assert_int_equal(d.n_addresses, 0);
 }
 
 static void test_requests(void **state)
@@ -410,7 +432,7 @@ static void test_order(void **state)
 	assert_order(make("a", "a", "a", 80, PROTOCOL_HTTP), make("a", "a", "a", 80, PROTOCOL_TLS));
 	assert_order(make("a", "a", "a", 80, PROTOCOL_TCP), make("a", "a", "a", 80, PROTOCOL_TLS));
 	b = copy_destination(&a);
-	set_text(&b.source.app, "x");
+	set_source(&b.source, offsetof(struct source, app), "x");
 	assert_order(a, b);
 }
 
@@ -436,7 +458,7 @@ static void test_scopes_of_sums(void **state)
 		     make_scoped(MODEL_HOST_OTHER, 1, false));
 	/* It stands before what is left of the source. */
 	b = make_scoped(MODEL_HOST_OTHER, 0, false);
-	set_text(&b.source.version, "v2");
+	set_source(&b.source, offsetof(struct source, version), "v2");
 	assert_order(b, make_scoped(MODEL_HOST_OTHER, 0, true));
 	b = make_scoped("a.example", 443, true);
 	assert_int_equal(destination_compare(&a, &b), 0);
@@ -487,11 +509,30 @@ static void test_source(void **state)
 	}
 	alloc_fail_at(0);
 	assert_int_equal(source_compare(&copy, &d.source), 0);
-	set_text(&copy.version, "v2");
+	set_source(&copy, offsetof(struct source, version), "v2");
 	assert_true(source_compare(&copy, &d.source) > 0);
 	source_done(&copy);
 	assert_null(copy.workload);
 	destination_done(&d);
+}
+
+/* A copy of a copy takes no memory, and lasts as long as it is needed. */
+static void test_source_shared(void **state)
+{
+	struct destination d = make("ns", "w", "h", 1, PROTOCOL_TCP);
+	struct source first, second;
+
+	(void)state;
+	assert_int_equal(source_copy(&d.source, &first), 0);
+	alloc_fail_at(1);
+	assert_int_equal(source_copy(&first, &second), 0);
+	alloc_fail_at(0);
+	assert_ptr_equal(first.workload, second.workload);
+	source_done(&first);
+	destination_done(&d);
+	assert_string_equal(second.workload, "w");
+	assert_string_equal(second.pod_uid, "");
+	source_done(&second);
 }
 
 /* Merging */
@@ -809,7 +850,7 @@ static void test_judge_mixed(void **state)
 	add(&list, make("n", "w", "one-port.example", 80, PROTOCOL_HTTP));
 	add(&list, make("n", "w", "one-port.example", 80, PROTOCOL_TLS));
 	/* Two revisions of one workload are one source. */
-	set_text(&list.items[0].source.version, "v2");
+	set_source(&list.items[0].source, offsetof(struct source, version), "v2");
 	assert_int_equal(destination_list_normalize(&list), 0);
 	destination_list_judge(&list);
 	assert_int_equal(findings(&list, "w", "both.example", 80), mixed);
@@ -998,6 +1039,7 @@ int main(void)
 		cmocka_unit_test(test_active),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_source),
+		cmocka_unit_test(test_source_shared),
 		cmocka_unit_test(test_scopes_of_sums),
 		cmocka_unit_test(test_name_source),
 		cmocka_unit_test(test_latest),
