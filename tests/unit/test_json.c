@@ -703,6 +703,7 @@ int main(void)
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_time_print),
 		cmocka_unit_test(test_text_limit),
+		cmocka_unit_test(test_tree_why),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
