@@ -100,7 +100,7 @@ $(B)/kube_probe: tests/unit/kube_probe.c $(MODULES:%=$(B)/obj/%.o)
 $(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@
 
-$(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o
+$(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o $(B)/obj/bpf_move.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.

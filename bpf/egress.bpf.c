@@ -9,12 +9,14 @@
  *   ea_account  iterator over live sockets: brings their destinations' byte counts up to date.
  *   ea_packets  the same for packets without sockets, in either direction: for captures and tests, run by
  *		 BPF_PROG_TEST_RUN, and for nodes whose pods keep their sockets elsewhere. Not loaded by default.
+ *   ea_move     destinations that leave: run by the agent, by BPF_PROG_TEST_RUN, never attached. See retire.h.
  *
  * A decided flow costs one look-up in its socket's storage per packet.
  */
 #include "flow.h"
 #include "flow_http.h"
 #include "flow_udp.h"
+#include "retire.h"
 #include "sock.h"
 #include "tuple.h"
 
@@ -122,7 +124,8 @@ static __noinline void egress_udp(struct __sk_buff *skb, struct bpf_sock *sk, st
 		}
 		f->cgroup_id = bpf_skb_cgroup_id(skb);
 	}
-	if (!udp_same_address(f, seg.daddr))
+	/* Nobody tells that a flow has ended: its destination may have left in the meantime. */
+	if (!udp_same_address(f, seg.daddr) || !bpf_map_lookup_elem(&ea_stats, &f->dest_id))
 		udp_turn_to(f, seg.daddr, addr_is_internal(seg.daddr));
 	udp_add(f, seg.len, 0);
 }
@@ -395,4 +398,17 @@ int ea_packets(struct __sk_buff *skb)
 		phase = tuple_packet(&pkt);
 	/* Who feeds captures wants to know; on an interface every packet passes (TC_ACT_OK). */
 	return ea_config.observe && phase == EA_PHASE_DECIDED;
+}
+
+/* The packet is a struct ea_move, and the answer an enum ea_move_result. */
+SEC("tc")
+int ea_move(struct __sk_buff *skb)
+{
+	const struct ea_move *m = (const void *)(long)skb->data;
+
+	if ((const void *)(m + 1) > (const void *)(long)skb->data_end)
+		return EA_MOVE_GONE;
+	if (m->what == EA_MOVE_RENAME)
+		return move_rename(m);
+	return m->what == EA_MOVE_REQUEST ? move_request(m) : move_merge(m);
 }

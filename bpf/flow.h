@@ -54,7 +54,7 @@ static __always_inline void flow_key(const struct ea_flow *f, struct ea_dest_key
 	key->port = f->port;
 	key->proto = proto;
 	key->internal = !!(f->flags & EA_FLOW_INTERNAL);
-	key->pad = 0;
+	key->retired = 0;
 }
 
 /* No name: the address is the host. Needs the key's host zeroed. */

@@ -51,8 +51,8 @@ struct {
 	__type(value, __u64);
 } ea_addrs SEC(".maps");
 
-/* cgroups with destinations of their own, or sidecars. Programs insert, the agent deletes dead ones. One entry
- * per container that ever called out; beyond it a cgroup's destinations go to the overflow. */
+/* cgroups with destinations of their own, or sidecars. Programs insert, the agent deletes those that are gone and
+ * have no destination left. Beyond it a cgroup's destinations go to the overflow. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -60,6 +60,16 @@ struct {
 	__type(key, __u64);
 	__type(value, struct ea_workload);
 } ea_workloads SEC(".maps");
+
+/* Who cgroups are, for when they and the agent are gone. Only the agent writes, reads and deletes. One entry per
+ * container that called out and is there or not yet counted under its workload, and one per such workload. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct ea_identity);
+} ea_identities SEC(".maps");
 
 /* Address ranges that are internal. The agent writes them at its start, programs read. */
 struct {

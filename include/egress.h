@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 5
+#define EA_ABI 6
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253
@@ -74,9 +74,16 @@ struct ea_dest_key {
 	__u8 source;     /* enum ea_source */
 	__u16 host_len;
 	__u8 internal; /* 1: the address is within ea_internal; a host may be reached both ways */
-	__u8 pad;
+	__u8 retired; /* 1: taken out of use by the agent; programs look for keys that have 0 here */
 	__u8 host[EA_HOST_BUF];
 };
+
+/*
+ * Ids from here on stand in cgroup_id for what the agent keeps itself: workloads whose cgroups are gone, by a hash of
+ * who they were. No directory has such an inode. The first one is for all sidecars that are gone, as one.
+ */
+#define EA_CGROUP_OURS    (1ULL << 63)
+#define EA_CGROUP_PROXIES EA_CGROUP_OURS
 
 /* Value of ea_dests. The id is never reused while the maps live; 0 is no destination. */
 struct ea_dest {
@@ -102,6 +109,8 @@ enum ea_fact {
 	EA_FACT_ALPN_OTHER = 1 << 11,
 	EA_FACT_REDIRECTED = 1 << 16, /* a packet's destination was the mesh's outbound port */
 	EA_FACT_DIRECT = 1 << 17,     /* a packet went where the application asked */
+	/* Set by the agent only, where those who could tell are gone: a sidecar originated TLS for this plaintext. */
+	EA_FACT_ORIGINATED = 1 << 18,
 	/* bits 20 to 24: versions servers chose, EA_FACT_SSL30 .. EA_FACT_TLS13 shifted by EA_FACT_CHOSEN_SHIFT */
 };
 
@@ -189,6 +198,60 @@ struct ea_workload {
 	__u32 pad;
 };
 
+/* Bits of ea_identity.flags. */
+enum ea_identity_flag {
+	EA_IDENTITY_POD = 1 << 0,       /* the pod was known: what follows is its workload's */
+	EA_IDENTITY_SIDECAR = 1 << 1,   /* the pod has a sidecar */
+	EA_IDENTITY_AMBIENT = 1 << 2,   /* the pod is in an ambient mesh */
+	EA_IDENTITY_PROXY = 1 << 3,     /* the cgroup is the sidecar itself */
+	EA_IDENTITY_MAY_PROXY = 1 << 4, /* it is one if its sockets say so, too */
+	EA_IDENTITY_MESHED = 1 << 5,    /* a sidecar took connections of its pod */
+	EA_IDENTITY_CUT = 1 << 6,       /* labels are missing for want of room */
+};
+
+#define EA_IDENTITY_MAX 1024
+
+/*
+ * Value of ea_identities: who a cgroup was, or who an id of EA_CGROUP_OURS stands for. Only the agent knows what is in
+ * the text (user/kept.c): strings, each with its NUL.
+ */
+struct ea_identity {
+	__u16 size;    /* bytes of text in use */
+	__u8 flags;    /* enum ea_identity_flag */
+	__u8 n_labels; /* pairs at the end of the text */
+	char text[EA_IDENTITY_MAX - 4];
+};
+
+/* What ea_move is to do, and what came of it. */
+enum ea_move_what {
+	EA_MOVE_RENAME,  /* a destination gets another key; its id and so its counters stay */
+	EA_MOVE_REQUEST, /* one kind of answered requests is added to another destination's */
+	EA_MOVE_MERGE, /* all other counters are, and the destination's own entries are given back */
+};
+
+enum ea_move_flag {
+	EA_MOVE_STRAY = 1 << 0,    /* there is no `from`: only counters are left, by id */
+	EA_MOVE_OVERFLOW = 1 << 1, /* instead of `to`: EA_DEST_OVERFLOW */
+};
+
+enum ea_move_result {
+	EA_MOVE_DONE,
+	EA_MOVE_GONE,   /* nothing there to move */
+	EA_MOVE_EXISTS, /* the new key is somebody's: RENAME only */
+	EA_MOVE_FULL,   /* no room or memory; nothing was changed */
+};
+
+/* The packet that is ea_move's input. One run is all or nothing, whatever becomes of who asked for it. */
+struct ea_move {
+	struct ea_dest_key from, to;
+	__u32 id;    /* of from */
+	__u32 what;  /* enum ea_move_what */
+	__u32 facts; /* added to those of the destination that has the counters then */
+	__u16 code;  /* of REQUEST, as in struct ea_request_key */
+	__u8 method;
+	__u8 flags; /* enum ea_move_flag; not for RENAME */
+};
+
 /* Key of ea_internal, a longest-prefix-match trie of the address ranges that are not egress. The value is unused. */
 struct ea_range {
 	__u32 bits;    /* of addr, 0..128; an IPv4 range has 96 more than it is written with */
@@ -253,11 +316,11 @@ enum ea_counter {
 
 /* Value of ea_state (one entry): what must survive a restart of the agent. */
 struct ea_state {
-	__u32 lock;     /* struct bpf_spin_lock: guards next_id and dests */
-	__u32 next_id;  /* id of the next destination; starts at EA_DEST_OVERFLOW + 1 */
-	__u32 dests;    /* entries in ea_dests: the programs count up, the agent's expiry down */
-	__u32 abi;      /* EA_ABI of the agent that made the maps */
-	__u64 since_ns; /* CLOCK_MONOTONIC when the maps were made */
+	__u32 lock;          /* struct bpf_spin_lock: guards next_id and dests */
+	__u32 next_id;       /* id of the next destination; starts at EA_DEST_OVERFLOW + 1 */
+	__u32 dests;         /* entries in ea_dests: the programs count up, ea_move down */
+	__u32 abi;           /* EA_ABI of the agent that made the maps */
+	__u64 since_ns;      /* CLOCK_MONOTONIC when the maps were made */
 	__u64 since_unix_ns; /* CLOCK_REALTIME at the same moment: what turns one into the other */
 };
 
@@ -274,5 +337,7 @@ _Static_assert(sizeof(struct ea_stats) == 312, "ABI");
 _Static_assert(sizeof(struct ea_request_key) == 8, "ABI");
 _Static_assert(sizeof(struct ea_addr_key) == 20, "ABI");
 _Static_assert(sizeof(struct ea_state) == 32, "ABI");
+_Static_assert(sizeof(struct ea_identity) == EA_IDENTITY_MAX, "ABI");
+_Static_assert(sizeof(struct ea_move) == 560, "ABI");
 
 #endif

@@ -186,6 +186,7 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 	bpf_program__set_autoload(a->skel->progs.ea_egress, !o->observe);
 	bpf_program__set_autoload(a->skel->progs.ea_ingress, !o->observe);
 	bpf_program__set_autoload(a->skel->progs.ea_account, !o->observe);
+	bpf_program__set_autoload(a->skel->progs.ea_move, !o->observe);
 	bpf_map__set_autocreate(a->skel->maps.ea_tuples, o->packets);
 	a->skel->rodata->ea_config.observe = o->observe;
 	if (o->observe) {

@@ -113,6 +113,9 @@ struct bpf_snapshot {
 		uint32_t flags; /* enum ea_workload_flag */
 	} * workloads;          /* sorted by cgroup_id */
 	size_t n_workloads;
+	uint32_t *
+		strays; /* ids that still count and are nobody's, ascending; see bpf_agent_fold_stray() */
+	size_t n_strays;
 	uint64_t counters[EA_COUNT_MAX];
 	uint64_t since_ns,
 		since_unix_ns; /* one moment on both clocks, the same for the maps' life */
@@ -120,5 +123,33 @@ struct bpf_snapshot {
 
 int bpf_agent_snapshot(struct bpf_agent *a, struct bpf_snapshot *ret);
 void bpf_snapshot_done(struct bpf_snapshot *s);
+
+/*
+ * Take a row out of use: who connects to it from now on makes a new one. It keeps its counters, its key in snapshots
+ * says `retired`, and flows that have its id still add to it. -ENOENT: it is not there; -ENOSPC.
+ */
+int bpf_agent_retire(struct bpf_agent *a, const struct bpf_dest_row *row);
+
+/*
+ * Count a retired row of this snapshot under `to` (NULL: the overflow) from now on, and give back what it took.
+ * At least a second must have passed since it was retired, for programs that had found it before. facts are added to
+ * those of `to`. Addresses go with it unless `to` is a sum. -ENOENT: it is not there any more; -ENOSPC: it stays, and
+ * what was moved of it (answered requests) stays moved.
+ */
+int bpf_agent_fold(struct bpf_agent *a, const struct bpf_snapshot *s,
+		   const struct bpf_dest_row *row, const struct ea_dest_key *to, uint32_t facts);
+
+/* Add to the overflow what a flow that was idle for very long counted for a row that had been folded meanwhile. */
+int bpf_agent_fold_stray(struct bpf_agent *a, const struct bpf_snapshot *s, uint32_t id);
+
+/* Identities kept with the maps; as ea_identities in bpf/maps.h. `each` ends the reading with anything but 0. */
+#define BPF_IDENTITIES_MAX 16384
+int bpf_agent_identity_put(struct bpf_agent *a, uint64_t cgroup_id,
+			   const struct ea_identity *identity);
+void bpf_agent_identity_forget(struct bpf_agent *a, uint64_t cgroup_id);
+int bpf_agent_identities(struct bpf_agent *a,
+			 int (*each)(uint64_t cgroup_id, const struct ea_identity *identity,
+				     void *data),
+			 void *data);
 
 #endif

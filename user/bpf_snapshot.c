@@ -242,28 +242,58 @@ static int refresh_known(struct bpf_agent *a, const struct ea_state *state)
 	return 0;
 }
 
-/* Both sides are sorted by id: keys with their numbers. A destination without numbers has nothing to show yet. */
+/*
+ * Both sides are sorted by id: keys with their numbers. A destination without numbers has nothing to show yet; numbers
+ * were read first, so those without a key have lost it.
+ */
 static int join(struct bpf_agent *a, const struct stats_row *stats, size_t n,
 		struct bpf_snapshot *s)
 {
 	size_t at = 0;
 
 	s->dests = calloc(MAX(n, 1u), sizeof(*s->dests));
-	if (!s->dests)
+	s->strays = calloc(n + s->n_requests + 1, sizeof(*s->strays));
+	if (!s->dests || !s->strays)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		while (at < a->n_known && a->known[at].id < stats[i].id)
 			at++;
-		if (at == a->n_known)
-			break;
-		if (a->known[at].id != stats[i].id)
+		if (at == a->n_known || a->known[at].id != stats[i].id) {
+			s->strays[s->n_strays++] = stats[i].id;
 			continue;
+		}
 		s->dests[s->n_dests++] = (struct bpf_dest_row){.key = a->known[at].key,
 							       .id = a->known[at].id,
 							       .first_ns = a->known[at].first_ns,
 							       .stats = *stats[i].stats};
 	}
 	return 0;
+}
+
+static int compare_id(const void *x, const void *y)
+{
+	const uint32_t *a = x, *b = y;
+
+	return (*a > *b) - (*a < *b);
+}
+
+/* Requests of nobody: their destination may have no counters of its own any more. */
+static void add_stray_requests(struct bpf_agent *a, struct bpf_snapshot *s)
+{
+	size_t at = 0, n = s->n_strays;
+	uint32_t last = 0;
+
+	for (size_t i = 0; i < s->n_requests; i++) {
+		uint32_t id = s->requests[i].dest_id;
+
+		while (at < a->n_known && a->known[at].id < id)
+			at++;
+		if ((at == a->n_known || a->known[at].id != id) && id != last &&
+		    !bsearch(&id, s->strays, n, sizeof(id), compare_id))
+			s->strays[s->n_strays++] = id;
+		last = id;
+	}
+	qsort(s->strays, s->n_strays, sizeof(*s->strays), compare_id);
 }
 
 static int read_dests(struct bpf_agent *a, struct bpf_snapshot *s)
@@ -282,7 +312,10 @@ static int read_dests(struct bpf_agent *a, struct bpf_snapshot *s)
 		return r;
 	s->since_ns = state.since_ns;
 	s->since_unix_ns = state.since_unix_ns;
-	return join(a, stats, d.n, s);
+	r = join(a, stats, d.n, s);
+	if (!r)
+		add_stray_requests(a, s);
+	return r;
 }
 
 static int compare_address(const void *x, const void *y)
@@ -385,5 +418,6 @@ void bpf_snapshot_done(struct bpf_snapshot *s)
 	free(s->requests);
 	free(s->addresses);
 	free(s->workloads);
+	free(s->strays);
 	*s = (struct bpf_snapshot){};
 }

@@ -656,6 +656,8 @@ static void burst(void)
 	bpf_agent_close(agent);
 }
 
+#include "leave_test.h"
+
 /* The verifier's own count of instructions, from its log of statistics. */
 static void verifier_cost(void)
 {
@@ -710,5 +712,6 @@ int main(void)
 	lost_answer();
 	folding();
 	burst();
+	leaving();
 	return failures ? 1 : 0;
 }
