@@ -55,6 +55,9 @@ _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every coun
 #define CGROUPS_SKIPPED   "egress_agent_cgroups_skipped"
 #define HTTP_CUT          "egress_agent_http_connections_cut"
 #define HTTP_TOO_MUCH     "egress_agent_http_replies_refused"
+#define LEFT              "egress_agent_destinations_left"
+#define LEAVE_FAILURES    "egress_agent_leave_failures"
+#define SWEEP_SECONDS     "egress_agent_sweep_duration_seconds"
 #define MAP_ENTRIES       "egress_agent_map_entries"
 #define MAP_CAPACITY      "egress_agent_map_capacity"
 #define NAMED             "egress_agent_destinations_named"
@@ -92,6 +95,14 @@ static const struct health_help help[] = {
 			  "their path too long."},
 	{HTTP_CUT, "HTTP connections closed by the agent, by reason."},
 	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held what others need."},
+	{LEFT, "Destinations of one cgroup that left the kernel's maps, by reason: idle, their "
+	       "cgroup gone, their "
+	       "workload gone and forgotten, or counted after they had left (stray); back: in use "
+	       "again."},
+	{LEAVE_FAILURES,
+	 "Destinations that could not leave (yet), or identities that could not be kept, by "
+	 "reason."},
+	{SWEEP_SECONDS, "How long the last look for destinations that are to leave took."},
 	{MAP_ENTRIES, "Entries in a table of the agent."},
 	{MAP_CAPACITY, "Entries that a table of the agent has room for."},
 	{NAMED,
@@ -181,6 +192,22 @@ static void fill_cluster(const struct health_input *in, struct health *h)
 			  (double)in->registry.objects[i]);
 }
 
+static void fill_sweep(const struct health_input *in, struct health *h)
+{
+	static const char *const whys[] = {[LEAVE_BACK] = "back",
+					   [LEAVE_IDLE] = "idle",
+					   [LEAVE_GONE] = "cgroup_gone",
+					   [LEAVE_FORGOTTEN] = "forgotten"};
+
+	_Static_assert(ARRAY_SIZE(whys) == LEAVE_MAX, "a word for every reason");
+	for (size_t i = 0; i < LEAVE_MAX; i++)
+		add_counter(h, LEFT, "reason", whys[i], (double)in->sweep.left[i]);
+	add_counter(h, LEFT, "reason", "stray", (double)in->sweep.strays);
+	add_counter(h, LEAVE_FAILURES, "reason", "map", (double)in->sweep.failures);
+	add_counter(h, LEAVE_FAILURES, "reason", "identity", (double)in->identities.failures);
+	add_gauge(h, SWEEP_SECONDS, NULL, NULL, in->sweep.seconds);
+}
+
 void health_fill(const struct health_input *in, struct health *ret)
 {
 	struct health *h = ret;
@@ -202,6 +229,7 @@ void health_fill(const struct health_input *in, struct health *ret)
 	fill_errors(in, h);
 	add_counter(h, CPU_SECONDS, NULL, NULL, in->usage.cpu_seconds);
 	fill_cluster(in, h);
+	fill_sweep(in, h);
 	add_gauge(h, HOSTS_FOLDED, NULL, NULL, (double)in->hosts_folded);
 	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
 	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);

@@ -14,6 +14,7 @@
 #include "inventory.h"
 #include "metrics.h"
 #include "node.h"
+#include "sweep.h"
 
 #define HEALTH_MAPS_MAX 8
 
@@ -38,6 +39,8 @@ struct health_input {
 	double snapshot_seconds; /* the last one took so long */
 	struct cgroup_counts cgroups;
 	struct http_counts http;
+	struct sweep_counts sweep;
+	struct identities_counts identities;
 	struct node_usage usage;
 	struct inventory_counts named;
 	struct cluster_watch_status watches[CLUSTER_WATCHES_MAX];
@@ -50,7 +53,7 @@ struct health_input {
 struct health {
 	struct agent_health view;
 	struct health_counter counters[EA_COUNT_MAX + CLUSTER_WATCHES_MAX * KUBE_ERROR_MAX +
-				       REGISTRY_REASON_MAX + 2 * BPF_PROGRAMS_MAX + 24];
+				       REGISTRY_REASON_MAX + 2 * BPF_PROGRAMS_MAX + LEAVE_MAX + 27];
 	struct health_gauge
 		gauges[2 * HEALTH_MAPS_MAX + 2 * CLUSTER_WATCHES_MAX + REGISTRY_KIND_MAX + 16];
 };

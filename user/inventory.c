@@ -6,18 +6,12 @@
 #include "inventory_work.h"
 #include "util.h"
 
-/* A workload's hosts of one scope, counted. */
-struct owner {
-	char *key;
-	uint32_t hosts;
-};
-
 int keyed_compare(const void *x, const void *y)
 {
 	return strcmp(*(char *const *)x, *(char *const *)y);
 }
 
-int inventory_new(const struct inventory_options *options, struct cgroup_cache *cgroups,
+int inventory_new(const struct inventory_options *options, struct identities *ids,
 		  struct inventory **ret)
 {
 	struct inventory *inv = calloc(1, sizeof(*inv));
@@ -30,7 +24,7 @@ int inventory_new(const struct inventory_options *options, struct cgroup_cache *
 		return -ENOMEM;
 	}
 	inv->max_hosts = options->max_hosts_per_workload;
-	inv->cgroups = cgroups;
+	inv->ids = ids;
 	*ret = inv;
 	return 0;
 }
@@ -45,8 +39,7 @@ void inventory_free(struct inventory *inv)
 {
 	if (!inv)
 		return;
-	tdestroy(inv->hosts, keyed_free);
-	tdestroy(inv->owners, keyed_free);
+	hosts_free(inv);
 	free(inv->node);
 	free(inv);
 }
@@ -68,37 +61,6 @@ void *keyed_get(void **tree, const char *key, size_t size)
 	return NULL;
 }
 
-/*
- * Has this host a line of its own? Decided at its first sight and never taken back, or counters would jump.
- * 1 yes, 0 no (*n_folded counts the hosts), -ENOMEM.
- */
-static int host_has_line(struct inventory *inv, const struct destination *d, void **folded,
-			 uint64_t *n_folded)
-{
-	_cleanup_free_ char *owner_key = NULL, *host_key = NULL;
-	struct owner *owner;
-
-	if (d->host[0] == '~')
-		return 1;
-	/* No text of the three can hold a newline. */
-	if (asprintf(&owner_key, "%d\n%s\n%s", d->internal, d->source.ns, d->source.workload) < 0 ||
-	    asprintf(&host_key, "%s\n%s", owner_key, d->host) < 0)
-		return -ENOMEM;
-	if (tfind(&host_key, &inv->hosts, keyed_compare))
-		return 1;
-	owner = keyed_get(&inv->owners, owner_key, sizeof(*owner));
-	if (!owner)
-		return -ENOMEM;
-	if (owner->hosts >= inv->max_hosts) {
-		*n_folded += !tfind(&host_key, folded, keyed_compare);
-		return keyed_get(folded, host_key, sizeof(struct host)) ? 0 : -ENOMEM;
-	}
-	if (!keyed_get(&inv->hosts, host_key, sizeof(struct host)))
-		return -ENOMEM;
-	owner->hosts++;
-	return 1;
-}
-
 static void count_name(struct inventory *inv, const struct identity *who)
 {
 	struct inventory_counts *c = &inv->counts;
@@ -116,13 +78,13 @@ static int add_row(struct pass *p, const struct bpf_dest_row *row, struct destin
 	int r = 0;
 
 	if (row->id != EA_DEST_OVERFLOW)
-		r = identity_get(p->inv->cgroups, p->view->pods, row->key.cgroup_id, &who);
+		r = identity_get(p->inv->ids, p->view->pods, row->key.cgroup_id, &who);
 	if (!r)
 		r = row_fill(p, row, &who, &d);
 	if (!r)
 		count_name(p->inv, &who);
 	if (!r)
-		r = host_has_line(p->inv, &d, &p->folded, &list->hosts_folded);
+		r = host_has_line(p->inv, &d, &list->hosts_folded);
 	if (r == 0)
 		r = row_fold(&d);
 	if (r >= 0)
@@ -132,8 +94,7 @@ static int add_row(struct pass *p, const struct bpf_dest_row *row, struct destin
 	return r;
 }
 
-/* 1, 0 or -ENOMEM. */
-static int is_shown(const struct pass *p, const struct bpf_dest_row *row)
+int row_is_shown(const struct pass *p, const struct bpf_dest_row *row)
 {
 	int r;
 
@@ -149,18 +110,24 @@ static int list_rows(struct pass *p, struct destination_list *list)
 	const uint64_t *counters = p->s->counters;
 	int r = mesh_note(p);
 
+	hosts_begin_round(p->inv);
 	for (size_t i = 0; !r && i < p->s->n_dests; i++) {
-		r = is_shown(p, &p->s->dests[i]);
+		r = row_is_shown(p, &p->s->dests[i]);
 		if (r > 0)
 			r = add_row(p, &p->s->dests[i], list);
 	}
 	/* Of what the kernel folded only the connections and requests are known, not the hosts. */
 	list->hosts_folded += counters[EA_COUNT_DEST_FOLDED] - counters[EA_COUNT_DEST_OVERFLOW];
 	list->destinations_dropped = counters[EA_COUNT_DEST_OVERFLOW];
+	if (!r)
+		hosts_end_round(p->inv);
+	return r;
+}
+
+void pass_done(struct pass *p)
+{
 	tdestroy(p->tls, keyed_free);
 	tdestroy(p->meshed, keyed_free);
-	tdestroy(p->folded, keyed_free);
-	return r;
 }
 
 int inventory_list(struct inventory *inv, const struct bpf_snapshot *snapshot,
@@ -179,6 +146,7 @@ int inventory_list(struct inventory *inv, const struct bpf_snapshot *snapshot,
 		return -ENOMEM;
 	inv->counts = (struct inventory_counts){0};
 	r = list_rows(&pass, &list);
+	pass_done(&pass);
 	if (!r)
 		r = destination_list_normalize(&list);
 	if (r)

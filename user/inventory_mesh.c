@@ -25,7 +25,7 @@ struct tls_balance {
 
 static int who_is(const struct pass *p, uint64_t cgroup_id, struct identity *ret)
 {
-	return identity_get(p->inv->cgroups, p->view->pods, cgroup_id, ret);
+	return identity_get(p->inv->ids, p->view->pods, cgroup_id, ret);
 }
 
 /* The programs saw its sockets answer on the mesh's port. */
@@ -75,13 +75,13 @@ static int note_meshed(struct pass *p)
 {
 	for (size_t i = 0; i < p->s->n_dests; i++) {
 		const struct bpf_dest_row *row = &p->s->dests[i];
-		const struct cgroup_name *name;
+		struct identity who;
 
 		if (!(row->stats.facts & EA_FACT_REDIRECTED) ||
-		    is_flagged(p->s, row->key.cgroup_id))
+		    row->key.cgroup_id & EA_CGROUP_OURS || is_flagged(p->s, row->key.cgroup_id))
 			continue;
-		name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
-		if (!name || !keyed_get(&p->meshed, name->pod, sizeof(struct host)))
+		if (who_is(p, row->key.cgroup_id, &who) ||
+		    !keyed_get(&p->meshed, who.name->pod, sizeof(struct set_member)))
 			return -ENOMEM;
 	}
 	return 0;
@@ -94,14 +94,16 @@ static int pod_host_key(const struct cgroup_name *name, const char *host, char *
 
 static int balance_add(struct pass *p, const struct bpf_dest_row *row, int64_t count)
 {
-	const struct cgroup_name *name = cgroup_cache_get(p->inv->cgroups, row->key.cgroup_id);
 	_cleanup_(destination_done) struct destination d = {};
 	_cleanup_free_ char *key = NULL;
 	struct tls_balance *b;
-	int r = name ? row_host(&row->key, &d) : -ENOMEM;
+	struct identity who;
+	int r = who_is(p, row->key.cgroup_id, &who);
 
 	if (!r)
-		r = pod_host_key(name, d.host, &key);
+		r = row_host(&row->key, &d);
+	if (!r)
+		r = pod_host_key(who.name, d.host, &key);
 	if (r)
 		return r;
 	b = keyed_get(&p->tls, key, sizeof(*b));
@@ -120,7 +122,7 @@ static int note_balance(struct pass *p)
 		const struct bpf_dest_row *row = &p->s->dests[i];
 
 		if (row->key.proto != EA_PROTO_TLS || row->key.source != EA_SOURCE_SNI ||
-		    row->key.port != TLS_PORT)
+		    row->key.port != TLS_PORT || row->key.cgroup_id & EA_CGROUP_OURS)
 			continue;
 		r = mesh_is_proxy(p, row->key.cgroup_id);
 		if (r > 0)
@@ -147,7 +149,7 @@ static int origination_to(const struct pass *p, const struct identity *who, stru
 	if (r)
 		return r;
 	b = tfind(&key, &p->tls, keyed_compare);
-	d->tls_origination = b && (*b)->surplus > 0;
+	d->tls_origination |= b && (*b)->surplus > 0;
 	return 0;
 }
 
@@ -170,10 +172,15 @@ static void bypass_to(struct destination *d)
 								  : FINDING_MESH_BYPASS);
 }
 
+bool mesh_has_sidecar(const struct pass *p, const struct identity *who)
+{
+	return (who->pod && who->pod->sidecar) || who->meshed || is_meshed(p, who->name);
+}
+
 int mesh_to(const struct pass *p, const struct identity *who, const struct bpf_dest_row *row,
 	    struct destination *d)
 {
-	bool sidecar = (who->pod && who->pod->sidecar) || is_meshed(p, who->name);
+	bool sidecar = mesh_has_sidecar(p, who);
 	bool ambient = who->pod && who->pod->ambient;
 
 	if (row->stats.facts & EA_FACT_REDIRECTED)

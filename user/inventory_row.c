@@ -95,6 +95,7 @@ static void facts_to(struct destination *d, uint32_t facts)
 		if (facts & alpns[i].fact)
 			d->alpn |= 1u << alpns[i].alpn;
 	d->ech = facts & EA_FACT_ECH;
+	d->tls_origination = facts & EA_FACT_ORIGINATED;
 }
 
 /* Clock of the kernel to Unix milliseconds; the offset is fixed when the maps are made, so times stay put. */
@@ -188,7 +189,7 @@ static void registry_to(const struct pass *p, const struct identity *who, struct
 	if (registry_is_internal(p->view->registry, query.ns, query.host, query.address))
 		d->internal = true;
 	/* Of a workload that is not known nobody can say what its proxy would do. */
-	if (d->internal || d->host[0] == '~' || (p->view->pods && !who->pod))
+	if (d->internal || d->host[0] == '~' || (p->view->pods && (!who->pod || who->labels_cut)))
 		return;
 	for (; who->pod && query.n_labels < who->pod->n_labels; query.n_labels++)
 		labels[query.n_labels] =
@@ -216,7 +217,9 @@ int row_fill(struct pass *p, const struct bpf_dest_row *row, const struct identi
 	facts_to(d, row->stats.facts);
 	stats_to(p->s, row, d);
 	d->internal = row->key.internal;
-	r = addresses_to(p, row->id, d);
+	/* A sum has no address: nothing must depend on which one was the last. */
+	if (row->key.source != EA_SOURCE_OTHER)
+		r = addresses_to(p, row->id, d);
 	if (!r)
 		r = requests_to(p, row->id, d);
 	if (r)

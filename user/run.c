@@ -62,7 +62,7 @@ static void numbers_from_snapshot(struct run *run, const struct bpf_snapshot *s)
 	struct health_input *n = &run->numbers;
 	struct bpf_capacity room;
 
-	_Static_assert(HEALTH_MAPS_MAX > 4, "one more is added for the names");
+	_Static_assert(HEALTH_MAPS_MAX >= 4 + 2, "two more are added for names");
 	bpf_agent_capacity(run->bpf, &room);
 	n->maps[0] = (struct health_map){"destinations", s->n_dests, room.dests};
 	n->maps[1] = (struct health_map){"requests", s->n_requests, room.requests};
@@ -85,28 +85,16 @@ static void snapshot_result(struct run *run, int r)
 	run->snapshot_failed = r < 0;
 }
 
-/*
- * Room for new cgroups: those that are gone need no entry any more. A sidecar's is kept, it says what its counts
- * are.
- */
-static void forget_workloads(struct run *run, const struct bpf_snapshot *s)
+static struct inventory_view view_of(const struct run *run)
 {
-	if (s->n_workloads < BPF_WORKLOADS_MAX / 2)
-		return;
-	for (size_t i = 0; i < s->n_workloads; i++) {
-		uint64_t id = s->workloads[i].cgroup_id;
-
-		if (!(s->workloads[i].flags & EA_WORKLOAD_PROXY) &&
-		    cgroup_cache_is_gone(run->cgroups, id))
-			bpf_agent_forget_workload(run->bpf, id);
-	}
+	return (struct inventory_view){.pods = cluster_pods(run->cluster),
+				       .registry = cluster_registry(run->cluster)};
 }
 
 static int observe_list(void *data, struct destination_list *ret)
 {
 	struct run *run = data;
-	const struct inventory_view view = {.pods = cluster_pods(run->cluster),
-					    .registry = cluster_registry(run->cluster)};
+	const struct inventory_view view = view_of(run);
 	struct bpf_snapshot snapshot = {0};
 	uint64_t start = clock_ns(CLOCK_MONOTONIC);
 	int r = bpf_agent_snapshot(run->bpf, &snapshot);
@@ -117,7 +105,6 @@ static int observe_list(void *data, struct destination_list *ret)
 		numbers_from_snapshot(run, &snapshot);
 		if (r == 0)
 			run->numbers.hosts_folded = ret->hosts_folded;
-		forget_workloads(run, &snapshot);
 		bpf_snapshot_done(&snapshot);
 	}
 	run->numbers.snapshot_seconds = (double)(clock_ns(CLOCK_MONOTONIC) - start) / 1e9;
@@ -145,8 +132,12 @@ static const struct agent_health *observe_health(void *data)
 		pods_get_counts(cluster_pods(run->cluster), &in.pods);
 	if (cluster_registry(run->cluster))
 		registry_get_stats(cluster_registry(run->cluster), &in.registry);
+	in.sweep = run->sweep.counts;
+	identities_get_counts(run->identities, &in.identities);
 	in.maps[in.n_maps++] = (struct health_map){"cgroup_names", in.cgroups.names,
 						   CGROUP_CACHE_MAX};
+	in.maps[in.n_maps++] = (struct health_map){"identities", in.identities.kept,
+						   BPF_IDENTITIES_MAX};
 	health_fill(&in, &run->health);
 	return &run->health.view;
 }
@@ -200,21 +191,32 @@ static void on_event(const struct ea_event *e, void *data)
 	name = cgroup_cache_get(run->cgroups, e->cgroup_id);
 	if (!name || !*name->path)
 		run->names_missing = true;
+	else
+		identity_keep(run->identities, cluster_pods(run->cluster), e->cgroup_id, false);
+}
+
+/* Once is enough: a cgroup that is not there now was gone before we looked. */
+static void find_names(struct run *run)
+{
+	if (run->names_missing)
+		cgroup_cache_refresh(run->cgroups);
+	run->names_missing = false;
 }
 
 static void on_timer(struct run *run)
 {
+	const struct inventory_view view = view_of(run);
 	uint64_t ticks;
+	int r;
 
 	if (read(run->timer_fd, &ticks, sizeof(ticks)) < 0)
 		return;
 	cluster_tick(run->cluster);
 	api_tick(run->api);
-	if (!run->names_missing)
-		return;
-	/* Once is enough: a cgroup that is not there now was gone before we looked. */
-	cgroup_cache_refresh(run->cgroups);
-	run->names_missing = false;
+	find_names(run);
+	r = sweep_tick(&run->sweep, &view);
+	if (r < 0)
+		snapshot_result(run, r);
 }
 
 static void on_signal(struct run *run)
@@ -299,6 +301,7 @@ static void run_done(struct run *run)
 	cluster_free(run->cluster);
 	if (run->inventory)
 		inventory_free(run->inventory);
+	identities_free(run->identities);
 	if (run->bpf)
 		bpf_agent_close(run->bpf);
 	cgroup_cache_free(run->cgroups);

@@ -15,6 +15,7 @@
 #include "http.h"
 #include "inventory.h"
 #include "opt.h"
+#include "sweep.h"
 
 #define RUN_NODE_MAX 256
 #define RUN_SOCKET   "/run/egress-agent/agent.sock"
@@ -26,6 +27,7 @@ struct run_options {
 	const char *root_namespace, *cluster_domain;
 	int outbound;
 	uint32_t max_hosts, max_destinations;
+	uint64_t idle_expiry_ms;
 	int log_level, log_format;
 };
 
@@ -42,7 +44,9 @@ struct run {
 	struct api *api;
 	struct bpf_agent *bpf;
 	struct cgroup_cache *cgroups;
+	struct identities *identities;
 	struct inventory *inventory;
+	struct sweep sweep;
 	struct cluster *cluster;
 
 	int epoll_fd, signal_fd, timer_fd;

@@ -62,6 +62,13 @@ static const struct opt run_opts[] = {
 	 .def = "65536",
 	 .min = 64,
 	 .max = 1048576},
+	{.name = "idle-expiry",
+	 .type = OPT_DURATION,
+	 .offset = OFFSET(idle_expiry_ms),
+	 .arg = "DURATION",
+	 .help = "a destination not seen for so long, with no connection open, is counted under "
+		 "its workload's ~other; 0s: never",
+	 .def = "24h"},
 	{.name = "kube",
 	 .type = OPT_STRING,
 	 .offset = OFFSET(kube),

@@ -246,6 +246,29 @@ static int start_cluster(struct run *run)
 	return log_fail("run: --kube: %s", why ? why : strerror(-r));
 }
 
+/* Who is who, and since an earlier agent. */
+static int start_inventory(struct run *run)
+{
+	const struct inventory_options listing = {
+		.node = run->node, .max_hosts_per_workload = run->options->max_hosts};
+	const struct identity_store store = {
+		.put = sweep_store_put, .forget = sweep_store_forget, .data = run->bpf};
+	int r = identities_new(run->cgroups, &store, &run->identities);
+
+	if (!r)
+		r = inventory_new(&listing, run->identities, &run->inventory);
+	if (!r)
+		r = sweep_restore(run->bpf, run->identities);
+	if (r)
+		return r;
+	run->sweep.options = (struct sweep_options){.bpf = run->bpf,
+						    .inventory = run->inventory,
+						    .identities = run->identities,
+						    .expiry_ms = run->options->idle_expiry_ms};
+	cgroup_cache_refresh(run->cgroups);
+	return 0;
+}
+
 static int start_bpf(struct run *run)
 {
 	const struct bpf_options options = {.cgroup = run->cgroup,
@@ -255,8 +278,6 @@ static int start_bpf(struct run *run)
 					    .mesh_port = RUN_MESH_PORT,
 					    .internal = run->internal,
 					    .n_internal = run->n_internal};
-	const struct inventory_options listing = {
-		.node = run->node, .max_hosts_per_workload = run->options->max_hosts};
 	_cleanup_free_ char *why = NULL;
 	int r;
 
@@ -264,11 +285,8 @@ static int start_bpf(struct run *run)
 	r = bpf_agent_open(&options, &run->bpf, &run->adopted, &why);
 	if (r < 0)
 		return log_fail("run: %s; %s", why ? why : strerror(-r), bpf_what_to_do(r));
-	r = inventory_new(&listing, run->cgroups, &run->inventory);
-	if (r < 0)
-		return log_fail("run: %s", strerror(-r));
-	cgroup_cache_refresh(run->cgroups);
-	return EXIT_DONE;
+	r = start_inventory(run);
+	return r < 0 ? log_fail("run: %s", strerror(-r)) : EXIT_DONE;
 }
 
 /* Blocked from the beginning, so that a signal that comes while programs load is seen by the loop. */

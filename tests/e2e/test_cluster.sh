@@ -205,6 +205,21 @@ server_gone() {
 	ok_if "and the failures are counted" api_errors
 }
 
+# Who it was is kept with the counts: neither the server nor the cgroup is needed for it.
+restarted() {
+	local pid=${STAND_PIDS[agent]}
+
+	kill -KILL "$pid"
+	wait "$pid" || true
+	unset "STAND_PIDS[agent]"
+	stand_agent_start --node "$NODE" --kube off
+	told "after a restart without the server: pods that are gone, and those that are not, have their names" \
+		'select(.host == "www.gnu.org" or .port == 80 and .host == "httpbin.org") |
+		[.source.namespace, .source.workload, .source.workloadKind, .source.version, .interception]' \
+		"[[\"$NS\",\"curl\",\"Deployment\",\"v7\",\"sidecar\"],[\"$NS\",\"job\",\"Deployment\",\"v7\",\"bypass\"]]"
+	is "and no sidecar is taken for a destination's source" "$(rows .source.workload | jq -c unique)" '["curl","job"]'
+}
+
 api_errors() {
 	[[ $(stand_metrics | awk '/^egress_agent_api_errors_total\{reason="connect"\}/ {print $2}') -gt 0 ]]
 }
@@ -225,4 +240,5 @@ bypass
 internal
 pods_elsewhere
 server_gone
+restarted
 tap_done

@@ -41,6 +41,12 @@ static struct health_input example(void)
 	in.registry.objects[REGISTRY_KIND_SIDECAR] = 16;
 	in.registry.rejected[REGISTRY_REASON_HOST] = 3004;
 	in.registry.full = 3005;
+	for (size_t i = 0; i < LEAVE_MAX; i++)
+		in.sweep.left[i] = 4000 + i;
+	in.sweep.strays = 4010;
+	in.sweep.failures = 4011;
+	in.identities.failures = 4012;
+	in.sweep.seconds = 0.5;
 	in.maps[0] = (struct health_map){"destinations", 5, 64};
 	in.maps[1] = (struct health_map){"addresses", 6, 0};
 	return in;
@@ -84,6 +90,14 @@ static void every_line_is_printed(void **state)
 		"egress_agent_registry_objects{kind=\"Sidecar\"} 16",
 		"egress_agent_registry_objects_rejected_total{reason=\"host\"} 3004",
 		"egress_agent_registry_objects_rejected_total{reason=\"full\"} 3005",
+		"egress_agent_destinations_left_total{reason=\"back\"} 4000",
+		"egress_agent_destinations_left_total{reason=\"idle\"} 4001",
+		"egress_agent_destinations_left_total{reason=\"cgroup_gone\"} 4002",
+		"egress_agent_destinations_left_total{reason=\"forgotten\"} 4003",
+		"egress_agent_destinations_left_total{reason=\"stray\"} 4010",
+		"egress_agent_leave_failures_total{reason=\"map\"} 4011",
+		"egress_agent_leave_failures_total{reason=\"identity\"} 4012",
+		"egress_agent_sweep_duration_seconds 0.5",
 		"process_cpu_seconds_total 1008.75",
 		"process_resident_memory_bytes 123456",
 		"egress_agent_snapshot_duration_seconds 0.125",

@@ -29,6 +29,7 @@ struct world {
 	char root[64];
 	uint64_t ids[N_CGROUPS];
 	struct cgroup_cache *cgroups;
+	struct identities *identities;
 	struct inventory *inventory;
 	struct bpf_dest_row dests[64];
 	struct bpf_request_row requests[16];
@@ -65,7 +66,8 @@ static void world_open(struct world *w, uint32_t max_hosts)
 	}
 	assert_int_equal(cgroup_cache_new(w->root, &w->cgroups), 0);
 	assert_true(cgroup_cache_refresh(w->cgroups) > 0);
-	assert_int_equal(inventory_new(&options, w->cgroups, &w->inventory), 0);
+	assert_int_equal(identities_new(w->cgroups, NULL, &w->identities), 0);
+	assert_int_equal(inventory_new(&options, w->identities, &w->inventory), 0);
 	w->s = (struct bpf_snapshot){.dests = w->dests,
 				     .requests = w->requests,
 				     .addresses = w->addresses,
@@ -87,6 +89,7 @@ static void world_close(struct world *w)
 	char command[128];
 
 	inventory_free(w->inventory);
+	identities_free(w->identities);
 	cgroup_cache_free(w->cgroups);
 	snprintf(command, sizeof(command), "rm -r %s", w->root);
 	assert_int_equal(system(command), 0); /* NOLINT: a path of our own making */
@@ -318,9 +321,12 @@ static void test_requests(void **state)
 	world_open(&w, 200);
 	add_leg(&w, APP_A, EA_PROTO_HTTP, "r.example", 80, EA_FACT_DIRECT, 1);
 	add_leg(&w, APP_B, EA_PROTO_HTTP, "r.example", 80, EA_FACT_DIRECT, 1);
-	w.requests[0] = (struct bpf_request_row){2, 200, EA_METHOD_GET, {.count = 5, .first_byte_ns = 500}};
-	w.requests[1] = (struct bpf_request_row){2, 404, EA_METHOD_HEAD, {.count = 1, .first_byte_ns = 100}};
-	w.requests[2] = (struct bpf_request_row){3, 500, EA_METHOD_POST, {.count = 7, .first_byte_ns = 700}};
+	w.requests[0] =
+		(struct bpf_request_row){2, 200, EA_METHOD_GET, {.count = 5, .first_byte_ns = 500}};
+	w.requests[1] = (struct bpf_request_row){
+		2, 404, EA_METHOD_HEAD, {.count = 1, .first_byte_ns = 100}};
+	w.requests[2] = (struct bpf_request_row){
+		3, 500, EA_METHOD_POST, {.count = 7, .first_byte_ns = 700}};
 	w.s.n_requests = 3;
 	list = list_of(&w);
 	d = find(&list, "app", "r.example", PROTOCOL_HTTP);
