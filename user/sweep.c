@@ -11,6 +11,7 @@
 #define PERIOD_MAX_NS (60 * SECOND_NS)
 #define MOVES_MAX     4096 /* rows at a time: some 20 ms */
 #define WORKLOADS_MAX 4096 /* that are gone and keep a remainder */
+#define SHARE         10   /* of the time that passes, while there is much to do */
 
 static uint64_t clock_ns(void)
 {
@@ -69,6 +70,7 @@ int sweep_tick(struct sweep *sweep, const struct inventory_view *view)
 					  .workloads_max = WORKLOADS_MAX};
 	struct bpf_snapshot snapshot = {0};
 	struct leave_plan plan = {0};
+	uint64_t took;
 	int r;
 
 	identities_settle(sweep->options.identities, view->pods);
@@ -81,9 +83,11 @@ int sweep_tick(struct sweep *sweep, const struct inventory_view *view)
 		apply(sweep, &snapshot, &plan);
 		identities_forget_unused(sweep->options.identities);
 	}
-	/* What was taken out of use is to be folded soon, and there may be more. */
-	sweep->next_ns = clock_ns() + (!r && plan.n ? SECOND_NS : period_ns(sweep));
-	sweep->counts.seconds = (double)(clock_ns() - now_ns) / SECOND_NS;
+	took = clock_ns() - now_ns;
+	sweep->counts.seconds = (double)took / SECOND_NS;
+	/* What was taken out of use is to be folded soon, and there may be more; a large table has to wait longer. */
+	sweep->next_ns = now_ns + took +
+			 (!r && plan.n ? MAX(SECOND_NS, SHARE * took) : period_ns(sweep));
 	leave_plan_done(&plan);
 	bpf_snapshot_done(&snapshot);
 	return r;

@@ -656,6 +656,7 @@ static void burst(void)
 	bpf_agent_close(agent);
 }
 
+#include "flood_test.h"
 #include "leave_test.h"
 
 /* The verifier's own count of instructions, from its log of statistics. */
@@ -713,5 +714,6 @@ int main(void)
 	folding();
 	burst();
 	leaving();
+	flood();
 	return failures ? 1 : 0;
 }
