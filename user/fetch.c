@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -384,4 +385,45 @@ void fetcher_run(struct fetcher *f)
 		if (m->msg == CURLMSG_DONE && q)
 			fetch_ended(q, m->data.result);
 	}
+}
+
+/* ---- the token ---- */
+
+static int token_read(const char *path, char *buf, size_t size)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	size_t n = 0;
+	ssize_t k;
+
+	if (fd < 0)
+		return -errno;
+	while ((k = read(fd, buf + n, size - n)) > 0)
+		n += (size_t)k;
+	if (k < 0)
+		return -errno;
+	while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == '\r'))
+		n--;
+	if (n == 0 || n == size)
+		return n == 0 ? -ENODATA : -EFBIG;
+	for (size_t i = 0; i < n; i++) {
+		if (buf[i] <= ' ' || buf[i] > '~')
+			return -EBADMSG;
+	}
+	buf[n] = '\0';
+	return 0;
+}
+
+int fetch_authorization(const char *token_file, char **ret_header)
+{
+	static const char field[] = "Authorization: Bearer ";
+	_cleanup_free_ char *header = malloc(sizeof(field) + FETCH_TOKEN_MAX);
+	int r;
+
+	if (!header)
+		return -ENOMEM;
+	memcpy(header, field, sizeof(field));
+	r = token_read(token_file, header + sizeof(field) - 1, FETCH_TOKEN_MAX);
+	if (r == 0)
+		*ret_header = TAKE_PTR(header);
+	return r;
 }

@@ -52,4 +52,12 @@ void fetch_free(struct fetch *q);
 int fetch_start(struct fetch *q, const char *url, const char *header);
 void fetch_cancel(struct fetch *q); /* end() is not called */
 
+#define FETCH_TOKEN_MAX (16u << 10) /* bytes; they have about one thousand */
+
+/*
+ * "Authorization: Bearer ..." with the token in this file, owned by the caller. -errno of reading it; -ENODATA, -EFBIG,
+ * -EBADMSG: it holds none, too much, or what no token has.
+ */
+int fetch_authorization(const char *token_file, char **ret_header);
+
 #endif

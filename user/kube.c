@@ -7,7 +7,6 @@
 #include "kube.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -160,49 +159,13 @@ void kube_free(struct kube *k)
 
 /* ---- the token ---- */
 
-static int token_read(const char *path, char *buf, size_t size)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	size_t n = 0;
-	ssize_t k;
-
-	if (fd < 0)
-		return -errno;
-	while ((k = read(fd, buf + n, size - n)) > 0)
-		n += (size_t)k;
-	if (k < 0)
-		return -errno;
-	while (n > 0 && (buf[n - 1] == '\n' || buf[n - 1] == '\r'))
-		n--;
-	if (n == 0 || n == size)
-		return n == 0 ? -ENODATA : -EFBIG;
-	for (size_t i = 0; i < n; i++) {
-		if (buf[i] <= ' ' || buf[i] > '~')
-			return -EBADMSG;
-	}
-	buf[n] = '\0';
-	return 0;
-}
-
 /* Kubelet replaces the file long before its token ends; reading it for every request is once in a few minutes. */
 int kube_authorization(const struct kube *k, char **ret_header)
 {
-	static const char field[] = "Authorization: Bearer ";
-	_cleanup_free_ char *header = NULL;
-	int r;
-
-	if (!k->token_file) {
-		*ret_header = NULL;
-		return 0;
-	}
-	header = malloc(sizeof(field) + KUBE_TOKEN_MAX);
-	if (!header)
-		return -ENOMEM;
-	memcpy(header, field, sizeof(field));
-	r = token_read(k->token_file, header + sizeof(field) - 1, KUBE_TOKEN_MAX);
-	if (r == 0)
-		*ret_header = TAKE_PTR(header);
-	return r;
+	if (k->token_file)
+		return fetch_authorization(k->token_file, ret_header);
+	*ret_header = NULL;
+	return 0;
 }
 
 /* ---- the loop ---- */

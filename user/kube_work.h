@@ -10,10 +10,9 @@
 #include "kube.h"
 #include "kube_scan.h"
 
-#define KUBE_LIMIT     500         /* objects in one page of a list */
-#define KUBE_PAGES_MAX 1024        /* of one list */
-#define KUBE_TOKEN_MAX (16u << 10) /* bytes; they have about one thousand */
-#define KUBE_REPLY_MAX 1024        /* bytes read of an answer that is an error */
+#define KUBE_LIMIT     500  /* objects in one page of a list */
+#define KUBE_PAGES_MAX 1024 /* of one list */
+#define KUBE_REPLY_MAX 1024 /* bytes read of an answer that is an error */
 
 struct kube {
 	char *url, *token_file, *ca_file;

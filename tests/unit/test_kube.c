@@ -1156,7 +1156,7 @@ static void tokens(void **state)
 {
 	char path[] = "/tmp/test_kube.XXXXXX", *header = NULL;
 	struct kube k = {.token_file = path};
-	static char large[KUBE_TOKEN_MAX];
+	static char large[FETCH_TOKEN_MAX];
 	int fd = mkstemp(path);
 
 	(void)state;
