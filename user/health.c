@@ -67,6 +67,7 @@ _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every coun
 #define PODS_LOST         "egress_agent_pods_lost"
 #define REGISTRY_OBJECTS  "egress_agent_registry_objects"
 #define REGISTRY_REJECTED "egress_agent_registry_objects_rejected"
+#define COUNTERS_START    "egress_agent_counters_start_time_seconds"
 #define RESIDENT          "process_resident_memory_bytes"
 #define CPU_SECONDS       "process_cpu_seconds"
 
@@ -114,6 +115,8 @@ static const struct health_help help[] = {
 	{PODS_LOST, "Pods not kept, or (cut) fields of pods, by reason."},
 	{REGISTRY_OBJECTS, "Objects in the registry, by kind."},
 	{REGISTRY_REJECTED, "Objects kept out of the registry, by reason."},
+	{COUNTERS_START, "Since when the node's counters count, in Unix time: an agent that is "
+			 "started anew goes on with the same."},
 	{RESIDENT, "Resident memory size in bytes."},
 	{CPU_SECONDS, "Total user and system CPU time spent in seconds."},
 	{NULL, NULL},
@@ -231,6 +234,9 @@ void health_fill(const struct health_input *in, struct health *ret)
 	fill_cluster(in, h);
 	fill_sweep(in, h);
 	add_gauge(h, HOSTS_FOLDED, NULL, NULL, (double)in->hosts_folded);
+	if (in->since_unix_ms && in->node)
+		add_gauge(h, COUNTERS_START, "agent_node", in->node,
+			  (double)in->since_unix_ms / 1000);
 	add_gauge(h, SNAPSHOT_SECONDS, NULL, NULL, in->snapshot_seconds);
 	add_gauge(h, RESIDENT, NULL, NULL, (double)in->usage.resident_bytes);
 	for (size_t i = 0; i < in->n_maps; i++)

@@ -70,6 +70,7 @@ static void numbers_from_snapshot(struct run *run, const struct bpf_snapshot *s)
 	n->maps[3] = (struct health_map){"workloads", s->n_workloads, room.workloads};
 	n->n_maps = 4;
 	n->since_unix_ms = s->since_unix_ns / 1000000;
+	n->node = run->node;
 	memcpy(n->counters, s->counters, sizeof(n->counters));
 }
 
