@@ -151,7 +151,8 @@ static void json_tls(struct text *t, const struct destination *d)
 {
 	json_open(t, "tls", '{');
 	json_tls_versions(t, "versions", d->tls_versions);
-	json_tls_versions(t, "offered", d->tls_offered);
+	if (!d->sparse)
+		json_tls_versions(t, "offered", d->tls_offered);
 	json_open(t, "alpn", '[');
 	for (size_t i = 0; i < ALPN_MAX; i++) {
 		if (!(d->alpn & 1u << i))
@@ -160,7 +161,8 @@ static void json_tls(struct text *t, const struct destination *d)
 		json_string(t, model_alpn_name((enum alpn)i));
 	}
 	text_add_char(t, ']');
-	json_bool(t, "ech", d->ech);
+	if (!d->sparse)
+		json_bool(t, "ech", d->ech);
 	json_number(t, "handshakesFailed", d->handshakes_failed);
 	text_add_char(t, '}');
 }
@@ -259,7 +261,8 @@ static void json_requests(struct text *t, const struct destination *d)
 	json_by_code(t, d);
 	if (d->n_by_code) {
 		json_by_method(t, d);
-		json_first_byte(t, d);
+		if (!d->sparse)
+			json_first_byte(t, d);
 	}
 	if (d->request_bytes || d->response_bytes) {
 		json_number(t, "requestBytes", d->request_bytes);
@@ -310,11 +313,12 @@ static void json_destination(struct text *t, const struct destination *d)
 	json_field(t, "interception", model_interception_name(d->interception));
 	if (quic || d->protocol == PROTOCOL_TLS)
 		json_tls(t, d);
-	if (d->protocol == PROTOCOL_HTTP || d->protocol == PROTOCOL_HTTP2)
+	if (!d->sparse && (d->protocol == PROTOCOL_HTTP || d->protocol == PROTOCOL_HTTP2))
 		json_bool(t, "tlsOrigination", d->tls_origination);
 	json_connections(t, d);
 	json_requests(t, d);
-	json_addresses(t, d);
+	if (!d->sparse)
+		json_addresses(t, d);
 	json_time(t, "firstSeen", d->first_ms);
 	json_time(t, "lastSeen", d->last_ms);
 	json_findings(t, d);

@@ -296,6 +296,7 @@ static void destination_merge_facts(struct destination *into, const struct desti
 	into->ech |= from->ech;
 	into->tls_origination |= from->tls_origination;
 	into->findings |= from->findings;
+	into->sparse &= from->sparse;
 	into->first_ms = time_first(into->first_ms, from->first_ms);
 	into->last_ms = MAX(into->last_ms, from->last_ms);
 }

@@ -174,6 +174,8 @@ struct destination {
 	size_t n_addresses;
 	uint64_t first_ms, last_ms; /* Unix milliseconds */
 	uint32_t findings;          /* bits 1 << enum finding */
+	/* From metrics, which do not carry times, addresses, what was offered, ECH, origination: those are not known. */
+	bool sparse;
 };
 
 struct destination_list {
