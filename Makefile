@@ -57,7 +57,7 @@ bench: ## install what is needed, build, measure replay against tshark on one la
 	@bash tests/bench/replay.sh
 	@bash tests/bench/memory.sh
 
-check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san ## build the test programs
+check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san $(B)/expose ## build the test programs
 
 $(B) $(B)/obj $(B)/san:
 	@mkdir -p $@
@@ -100,11 +100,14 @@ $(B)/kube_probe: tests/unit/kube_probe.c $(MODULES:%=$(B)/obj/%.o)
 $(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@
 
+$(B)/expose: tests/unit/expose.c $(B)/san/libmodules.a
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@
+
 $(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o $(B)/obj/bpf_move.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.
-FUZZ         := tls answer http flow capture kube registry
+FUZZ         := tls answer http flow capture kube registry prometheus
 FUZZ_SECONDS ?= 60
 FUZZ_FLAGS   := -g -O1 -std=gnu11 -D_GNU_SOURCE -iquote include -iquote user -iquote $(B) \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -113,6 +116,8 @@ FUZZ_capture := user/capture.c user/fragment.c user/stream.c -lpcap
 FUZZ_kube    := user/kube_scan.c user/text.c user/json_tree.c -lcjson
 FUZZ_registry := $(wildcard user/registry*.c user/yaml_tree.c user/yaml_scalar.c user/json_tree.c user/model*.c) \
 		user/text.c -lcjson -lyaml
+FUZZ_prometheus := $(filter-out user/prometheus_get.c,$(wildcard user/prometheus_*.c user/model*.c user/json*.c)) \
+		user/list.c user/name.c user/text.c -lcjson
 
 $(B)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard bpf/*.h include/*.h user/*.[ch])
 	@mkdir -p $(@D)
@@ -131,6 +136,7 @@ fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZ
 	@$(B)/fuzz/seeds $(B)/fuzz/corpus
 	@/usr/bin/python3 tests/golden/replay_captures.py --seeds $(B)/fuzz/corpus/capture
 	@cp tests/fuzz/registry.yaml $(B)/fuzz/corpus/registry/
+	@cp tests/fuzz/prometheus.seed $(B)/fuzz/corpus/prometheus/
 	@for t in $(FUZZ); do \
 		dict=tests/fuzz/$$t.dict; [ -e $$dict ] && dict=-dict=$$dict || dict=; \
 		$(B)/fuzz/fuzz_$$t $$dict -max_len=3000 -timeout=5 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \

@@ -2,8 +2,9 @@
 /*
  * egress-agent dump: what the agent has seen, as a table or data.
  *
- * Owns: the question to the agent, the terminal (its size, repainting), what --watch says and when
- * it ends. Must not know: the kernel, HTTP (client.c), JSON (json.c), columns (table.c).
+ * Owns: the question to the agent (or to Prometheus, for all agents), the terminal (its size, repainting), what
+ * --watch says and when it ends. Must not know: the kernel, HTTP (client.c), PromQL (prometheus.c), JSON (json.c),
+ * columns (table.c).
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,6 +19,7 @@
 #include "json.h"
 #include "log.h"
 #include "model.h"
+#include "prometheus.h"
 #include "table.h"
 #include "text.h"
 #include "util.h"
@@ -25,6 +27,7 @@
 #define DESTINATIONS_PATH "/api/v1/destinations"
 #define QUERY_MAX         8192u /* names are far shorter; so are the agent's limits */
 #define WIDTH_DEFAULT     80
+#define AGENT_DEFAULT     "unix:/run/egress-agent/agent.sock"
 
 enum dump_output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_TSV };
 
@@ -34,6 +37,7 @@ struct dump_options {
 	const char *ns, *workload, *host;
 	int visibility, registry, sort, scope; /* enums of the model, _MAX: any */
 	uint64_t watch_ms;
+	struct prometheus_options prometheus;
 };
 
 struct terminal {
@@ -225,6 +229,61 @@ static int fail_parse(const struct dump_options *o, int error, const char *why)
 			agent_path(o->agent), why ? why : strerror(-error));
 }
 
+/* All agents */
+
+static void note_prometheus(const char *line, void *data)
+{
+	(void)data;
+	log_note("dump: --prometheus: %s", line);
+}
+
+/* What cannot be had together. Returns an exit status. */
+static int prometheus_usage(const struct dump_options *o)
+{
+	char why[PROMETHEUS_WHY_MAX] = "";
+
+	if (prometheus_fault(&o->prometheus, why, sizeof(why)))
+		;
+	else if (strcmp(o->agent, AGENT_DEFAULT) != 0)
+		snprintf(why, sizeof(why), "--prometheus: asks for all agents, --agent for one");
+	else if (o->watch_ms)
+		snprintf(why, sizeof(why),
+			 "--prometheus: nothing to --watch, it is a question "
+			 "about a time that is over");
+	else if (o->scope != SCOPE_EXTERNAL)
+		snprintf(why, sizeof(why), "--scope: metrics hold external destinations only");
+	else if (o->sort == SORT_LAST_SEEN)
+		snprintf(why, sizeof(why),
+			 "--sort: metrics do not say when a destination was seen "
+			 "last");
+	if (!*why)
+		return EXIT_DONE;
+	log_fail("dump: %s; see 'egress-agent dump --help'", why);
+	return EXIT_USAGE;
+}
+
+static int dump_prometheus(const struct dump_options *o)
+{
+	_cleanup_(destination_list_done) struct destination_list list = {0};
+	_cleanup_free_ char *why = NULL;
+	struct selection s = dump_selection(o);
+	struct terminal t = terminal_look();
+	char url[PROMETHEUS_WHY_MAX];
+	int r, status = prometheus_usage(o);
+
+	if (status)
+		return status;
+	r = prometheus_list(&o->prometheus, o->ns, o->workload, note_prometheus, NULL, &list, &why);
+	if (r < 0)
+		return log_fail("dump: cannot read from Prometheus at %s: %s",
+				prometheus_shown(o->prometheus.url, url, sizeof(url)),
+				why ? why : strerror(-r));
+	destination_list_select(&list, &s);
+	if (list.n == 0)
+		say_nothing_there(o);
+	return dump_print(o, &t, &list, 0);
+}
+
 static int dump_once(const struct dump_options *o, const char *query)
 {
 	_cleanup_(destination_list_done) struct destination_list list = {0};
@@ -377,6 +436,8 @@ static int dump_run(void *options, char **operands, int n_operands)
 
 	(void)operands;
 	(void)n_operands;
+	if (o->prometheus.url)
+		return dump_prometheus(o);
 	if (r < 0)
 		return log_fail("dump: cannot ask for this selection: %s; give shorter names",
 				strerror(-r));
@@ -399,7 +460,7 @@ _Static_assert(ARRAY_SIZE(scope_words) == SCOPE_MAX + 1, "every word");
 
 static const struct opt dump_opts[] = {
 	{"agent", 0, OPT_STRING, TARGET(agent), .arg = "unix:PATH|URL",
-	 .help = "where the agent answers", .def = "unix:/run/egress-agent/agent.sock"},
+	 .help = "where the agent answers", .def = AGENT_DEFAULT},
 	{"output", 'o', OPT_CHOICE, TARGET(output), .arg = "FORM",
 	 .help = "what to print, json always in the same order", .def = "table",
 	 .choices = output_words},
@@ -422,6 +483,7 @@ static const struct opt dump_opts[] = {
 	 .choices = sort_words},
 	{"watch", 0, OPT_OPTIONAL_DURATION, TARGET(watch_ms), .arg = "INTERVAL",
 	 .help = "print again and again, 2s or INTERVAL apart", .optional_def = "2s"},
+	PROMETHEUS_OPT_ROWS(offsetof(struct dump_options, prometheus)),
 };
 
 const struct command dump_command = {

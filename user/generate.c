@@ -2,8 +2,8 @@
 /*
  * egress-agent generate: destinations in, Istio objects out.
  *
- * Owns: who plans (the agent, which knows the cluster; or this process, from saved lists and a folder), where the
- * objects go (standard output or a directory), and what is said about both. Must not know: Istio's rules (istio.h),
+ * Owns: who plans (the agent, which knows the cluster; or this process, from saved lists or Prometheus and a folder),
+ * where the objects go (standard output or a directory), and what is said about both. Must not know: Istio's rules (istio.h),
  * YAML, JSON, HTTP (client.c).
  */
 #include <errno.h>
@@ -159,6 +159,26 @@ static int ask_agent(const char *agent, const char *path, char **ret_text, size_
 	return EXIT_DONE;
 }
 
+static void note_prometheus(const char *line, void *data)
+{
+	(void)data;
+	log_note("generate: --prometheus: %s", line);
+}
+
+/* Everything: what is not selected matters as well, when TLS is to be opened for those that are. */
+static int load_prometheus(const struct prometheus_options *o, struct destination_list *list)
+{
+	_cleanup_free_ char *why = NULL;
+	char url[PROMETHEUS_WHY_MAX];
+	int r = prometheus_list(o, NULL, NULL, note_prometheus, NULL, list, &why);
+
+	if (r)
+		return log_fail("generate: cannot read from Prometheus at %s: %s",
+				prometheus_shown(o->url, url, sizeof(url)),
+				why ? why : strerror(-r));
+	return EXIT_DONE;
+}
+
 static int load_agent(const char *agent, struct destination_list *list)
 {
 	_cleanup_(destination_list_done) struct destination_list more = {0};
@@ -210,6 +230,13 @@ static int fail_plan(const struct destination_list *list, int error)
 			list->n, strerror(-error));
 }
 
+static int load_list(const struct generate_options *o, struct destination_list *list)
+{
+	if (o->prometheus.url)
+		return load_prometheus(&o->prometheus, list);
+	return o->from.n ? load_files(&o->from, list) : load_agent(o->agent, list);
+}
+
 /* In this process. */
 static int plan_here(const struct generate_options *o, struct config *ret)
 {
@@ -218,7 +245,7 @@ static int plan_here(const struct generate_options *o, struct config *ret)
 	int r, status = load_existing(o, &store);
 
 	if (!status)
-		status = o->from.n ? load_files(&o->from, &list) : load_agent(o->agent, &list);
+		status = load_list(o, &list);
 	if (status)
 		return status;
 	destination_list_judge(&list);
@@ -319,12 +346,17 @@ static bool usage_fault(const struct generate_options *o, char *why, size_t size
 {
 	const char *fault = NULL;
 
-	if (istio_options_fault(&o->plan, why, size))
+	if (istio_options_fault(&o->plan, why, size) || prometheus_fault(&o->prometheus, why, size))
 		return true;
 	if (o->plan.diff && o->output_dir)
 		fault = "--diff: prints a diff and no objects, --output-dir has nothing to write";
-	else if (o->plan.diff && o->from.n && !o->existing)
-		fault = "--diff: needs --existing beside --from, to know what is in the cluster";
+	else if (o->plan.diff && (o->from.n || o->prometheus.url) && !o->existing)
+		fault = "--diff: needs --existing beside --from or --prometheus, to know what is "
+			"in the cluster";
+	else if (o->prometheus.url && o->from.n)
+		fault = "--prometheus: asks for all agents, --from reads saved lists";
+	else if (o->prometheus.url && strcmp(o->agent, GENERATE_AGENT) != 0)
+		fault = "--prometheus: asks for all agents, --agent for one";
 	if (fault)
 		snprintf(why, size, "%s", fault);
 	return fault;
@@ -343,7 +375,8 @@ static int generate_run(void *options, char **operands, int n_operands)
 		log_fail("generate: %s; see 'egress-agent generate --help'", why);
 		return EXIT_USAGE;
 	}
-	status = o->from.n || o->existing ? plan_here(o, &config) : plan_there(o, &config);
+	status = o->from.n || o->existing || o->prometheus.url ? plan_here(o, &config)
+							       : plan_there(o, &config);
 	return status ? status : deliver(o, &config);
 }
 

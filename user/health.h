@@ -34,7 +34,7 @@ struct health_input {
 	struct bpf_run_time programs[BPF_PROGRAMS_MAX];
 	size_t n_programs; /* 0: the kernel does not measure them */
 	uint64_t events;   /* that came from the kernel */
-	const char *node; /* whose counters these are; NULL: not known, no line */
+	const char *node;  /* whose counters these are; NULL: not known, no line */
 	uint64_t snapshots, snapshot_failures;
 	uint64_t hosts_folded;   /* without a line of their own */
 	double snapshot_seconds; /* the last one took so long */

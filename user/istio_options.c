@@ -28,7 +28,7 @@ const struct opt generate_opts[] = {
 	 .offset = AT(agent),
 	 .arg = "unix:PATH|URL",
 	 .help = "the agent to ask",
-	 .def = "unix:/run/egress-agent/agent.sock"},
+	 .def = GENERATE_AGENT},
 	{.name = "from",
 	 .type = OPT_LIST,
 	 .offset = AT(from),
@@ -156,6 +156,7 @@ const struct opt generate_opts[] = {
 	 .offset = AT(output_dir),
 	 .arg = "DIR",
 	 .help = "write one file per object there, instead of all to standard output"},
+	PROMETHEUS_OPT_ROWS(AT(prometheus)),
 };
 _Static_assert(ARRAY_SIZE(generate_opts) == GENERATE_OPTS, "as many as the header says");
 

@@ -10,6 +10,7 @@
 
 #include "model.h"
 #include "opt.h"
+#include "prometheus.h"
 
 struct istio_options {
 	/* enum visibility. l4: name hosts; l7: originate TLS from port 80, too, where that is safe */
@@ -59,9 +60,11 @@ struct generate_options {
 	const char *agent;
 	struct opt_list from;
 	const char *existing, *output_dir;
+	struct prometheus_options prometheus;
 };
 
-#define GENERATE_OPTS 22
+#define GENERATE_AGENT "unix:/run/egress-agent/agent.sock"
+#define GENERATE_OPTS  (22 + PROMETHEUS_OPTS)
 extern const struct opt generate_opts[];
 
 /*
