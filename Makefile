@@ -29,7 +29,7 @@ SAN      := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-om
 
 msg = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
 
-.PHONY: all demo test check-vm bench check-build fuzz lint format image-root install clean help setup
+.PHONY: all demo test check-vm bench check-build fuzz lint format image-root rules install clean help setup
 all: $(B)/egress-agent ## build build/egress-agent
 
 setup: ## install the Debian packages that building, the demo and the tests need (root)
@@ -57,7 +57,8 @@ bench: ## install what is needed, build, measure replay against tshark on one la
 	@bash tests/bench/replay.sh
 	@bash tests/bench/memory.sh
 
-check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san $(B)/expose ## build the test programs
+check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san $(B)/expose \
+	     $(B)/exposition $(B)/egress-agent.rules.yaml ## build the test programs
 
 $(B) $(B)/obj $(B)/san:
 	@mkdir -p $@
@@ -95,6 +96,10 @@ $(B)/test_%: tests/unit/test_%.c $(B)/san/libmodules.a
 
 # As it ships, for figures; and with sanitizers.
 $(B)/kube_probe: tests/unit/kube_probe.c $(MODULES:%=$(B)/obj/%.o)
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
+
+# What an agent would answer to a scrape, without a kernel.
+$(B)/exposition: tests/golden/exposition.c $(MODULES:%=$(B)/obj/%.o)
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 $(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
@@ -154,6 +159,12 @@ format: ## rewrite the C files in the house style
 DIR ?= $(B)/image
 image-root: $(B)/egress-agent ## fill DIR (build/image) with the container image's root file system
 	$(call msg,IMAGE,$(DIR))bash deploy/image-root.sh $< "$(DIR)"
+
+# Prometheus' own form of the operator's object: what is below its spec, two spaces less.
+$(B)/egress-agent.rules.yaml: deploy/components/prometheus-rules/prometheusrule.yaml | $(B)
+	$(call msg,RULES,$@)sed '1,/^spec:$$/d; s/^  //' $< > $@
+
+rules: $(B)/egress-agent.rules.yaml ## recording rules and alerts for a Prometheus without the operator
 
 PREFIX ?= /usr/local
 install: $(B)/egress-agent ## install the binary below $(DESTDIR)$(PREFIX)/bin

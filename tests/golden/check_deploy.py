@@ -21,7 +21,8 @@ import jsonschema
 import yaml
 
 READ = ["get", "list", "watch"]
-CUSTOM = {"PodMonitor", "SecurityContextConstraints"}  # not in Kubernetes' own OpenAPI
+CUSTOM = {"PodMonitor", "PrometheusRule", "SecurityContextConstraints"}  # not in Kubernetes' own OpenAPI
+DASHBOARD_MAX = 256 << 10  # of the annotation in which `kubectl apply` keeps what it applied
 
 
 class Rules:
@@ -29,6 +30,7 @@ class Rules:
 
     def __init__(self, options):
         self.openapi = strict(options.openapi) if options.openapi else None
+        self.components = os.path.join(options.repository, "deploy", "components")
         self.help = said(options.agent, "run", "--help")
         self.needed = set(re.findall(r"CAP_([A-Z_]+)", next(
             line for line in said(options.agent, "check").splitlines() if " capabilities " in line)))
@@ -215,6 +217,22 @@ class Rules:
         if level != "privileged":
             yield f"Pod Security level {level} forbids hostPath and the capabilities"
 
+    def rule_monitoring(self, objects):
+        """rules and dashboard arrive as they stand in the repository, labelled for whoever looks for them"""
+        for one in objects.of("PrometheusRule"):
+            with open(os.path.join(self.components, "prometheus-rules", "prometheusrule.yaml"), encoding="utf-8") as file:
+                if one["spec"] != yaml.safe_load(file)["spec"]:
+                    yield "the PrometheusRule is another one"
+        for one in (one for one in objects.of("ConfigMap") if "dashboard" in one["metadata"]["name"]):
+            if one["metadata"].get("labels", {}).get("grafana_dashboard") != "1" or one["metadata"]["name"] != "egress-agent-dashboard":
+                yield f"Grafana's sidecar does not find {one['metadata']['name']}"
+            for name, text in one["data"].items():
+                with open(os.path.join(self.components, "grafana-dashboard", name), encoding="utf-8") as file:
+                    if json.loads(text) != json.load(file):
+                        yield f"{name} is another one"
+            if len(json.dumps(one)) > DASHBOARD_MAX:
+                yield "kubectl apply has no room for it"
+
     def rule_scc(self, objects):
         """OpenShift's constraints allow what the DaemonSet uses, and nothing else"""
         for scc in objects.of("SecurityContextConstraints"):
@@ -319,6 +337,10 @@ def broken(objects):
     if Objects(objects).of("PodMonitor"):
         changes["a monitor of another port"] = lambda o: \
             first(o, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(port="metrics")
+    if Objects(objects).of("PrometheusRule"):
+        changes["a rule less"] = lambda o: first(o, "PrometheusRule")["spec"]["groups"][0]["rules"].pop()
+        changes["a dashboard that nobody finds"] = lambda o: next(
+            one for one in Objects(o).of("ConfigMap") if "dashboard" in one["metadata"]["name"])["metadata"]["labels"].pop("grafana_dashboard")
     if Objects(objects).of("SecurityContextConstraints"):
         changes["constraints that allow privilege"] = lambda o: \
             first(o, "SecurityContextConstraints").update(allowPrivilegedContainer=True)
