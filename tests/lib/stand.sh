@@ -34,7 +34,8 @@
 #	stand_metric NAME [LABEL=VALUE...]	# sum of the samples that carry all these labels
 #	stand_value FILTER		# jq FILTER over dump -o json; compact, one line a result
 # Prometheus
-#	stand_prometheus_start		# scrapes the agent every second
+#	stand_prometheus_start [BINARY [CONF]]	# scrapes the agent every second
+#	stand_prometheus_stop		# and forgets what it scraped
 #	stand_query PROMQL		# print the answer, JSON of the HTTP API
 # Outside
 #	stand_address NAME 4|6		# print the address of a served name
@@ -405,15 +406,20 @@ stand_value() {
 # ---- prometheus --------------------------------------------------------------------------
 
 stand_prometheus_start() {
-	local port
+	local binary=${1:-prometheus} conf=${2:-$STAND_CONF/prometheus.yml} port
 
 	port=$(_stand_free_port)
 	STAND_PROMETHEUS=127.0.0.1:$port
-	sed "s/@AGENT@/$STAND_LISTEN/" "$STAND_CONF/prometheus.yml" >"$STAND_DIR/prometheus.yml"
-	_stand_spawn prometheus "$STAND_CG-outside" "" prometheus --log.level=warn \
+	sed "s/@AGENT@/$STAND_LISTEN/" "$conf" >"$STAND_DIR/prometheus.yml"
+	_stand_spawn prometheus "$STAND_CG-outside" "" "$binary" --log.level=warn \
 		--config.file="$STAND_DIR/prometheus.yml" --storage.tsdb.path="$STAND_DIR/tsdb" \
 		--web.listen-address="$STAND_PROMETHEUS"
 	_stand_ready prometheus 20 _stand_get "http://$STAND_PROMETHEUS/-/ready"
+}
+
+stand_prometheus_stop() {
+	_stand_stop prometheus || true
+	rm -rf "$STAND_DIR/tsdb" "$STAND_DIR/prometheus.log"
 }
 
 stand_query() {
