@@ -165,6 +165,25 @@ totals() {
 	echo "600 connects, 500 handshakes, 3,000 requests, one time each"
 }
 
+shown() {
+	local kind host
+
+	for kind in request:body tls_handshake:shake tcp_connect:late tcp_connect:mute tls_handshake:mute; do
+		host=${kind#*:}.example
+		stand_metric "egress_${kind%:*}_duration_seconds_count" "destination_service=$host"
+	done | xargs
+}
+
+is_shown() {
+	[[ $(shown) == "$1" ]]
+}
+
+# The same in /metrics; where nothing was observed the series may be there or not.
+metrics() {
+	stand_wait 10 is_shown "2 2 1 2 0" 2>/dev/null || true
+	is "/metrics has as many" "$(shown)" "2 2 1 2 0"
+}
+
 # Where packets are lost an answer may be missed, or its end; one that was counted has its time all the same.
 lossy() {
 	stand_run_in app "$E2E/traffic.py" http --connections 20 --requests 1000 --processes 4 --threads 25 \
@@ -196,6 +215,7 @@ stand_wait 10 all_ready
 requests
 handshakes
 connects
+metrics
 figures "many at once" totals
 check_loss
 tap_done
