@@ -13,8 +13,8 @@
 
 #include "util.h"
 
-#define CGROUP_ID_HEX       64  /* a container id in full ... */
-#define CGROUP_ID_SHOWN     12  /* ... and as everybody shortens it */
+#define CGROUP_ID_HEX       64 /* a container id in full ... */
+#define CGROUP_ID_SHOWN     12 /* ... and as everybody shortens it */
 #define UID_MAX             36
 #define CGROUP_WORKLOAD_MAX 255 /* bytes of a workload's name; longer ones end in "..." */
 

@@ -38,8 +38,8 @@ struct pod {
 	size_t n_excluded_ports;
 	struct ea_range *excluded_ranges;
 	size_t n_excluded_ranges;
-	bool sidecar;      /* the injector added a container istio-proxy, native or not; no gateway */
-	bool ambient;      /* istio-cni redirects it: ambient.istio.io/redirection is enabled */
+	bool sidecar; /* the injector added a container istio-proxy, native or not; no gateway */
+	bool ambient; /* istio-cni redirects it: ambient.istio.io/redirection is enabled */
 	bool host_network; /* shares the node's addresses */
 	bool gone;         /* deleted; kept because its counters are */
 };

@@ -103,10 +103,11 @@ static uint64_t key_hash(const struct index *index, const struct index_key *key)
 /* Without a random one the tables work all the same. */
 uint64_t reg_index_seed(void)
 {
+	static const char somewhere;
 	uint64_t seed = 0;
 
 	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
-		seed = (uint64_t)(uintptr_t)&seed;
+		seed = (uint64_t)(uintptr_t)&somewhere;
 	return seed ? seed : 1;
 }
 

@@ -71,9 +71,8 @@ struct memo *reg_memo_get(const struct view *view)
 	}
 	if (!memo)
 		memo = &set[memos->dropped++ % MEMO_WAYS];
-	*memo = (struct memo){.sidecar = view->sidecar,
-			      .port = view->query->port,
-			      .change = memos->changes};
+	*memo = (struct memo){
+		.sidecar = view->sidecar, .port = view->query->port, .change = memos->changes};
 	memcpy(memo->ns, view->ns, strlen(view->ns));
 	return memo;
 }

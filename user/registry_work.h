@@ -151,7 +151,8 @@ struct object {
 	bool headless;    /* listens on its endpoints, which are not known here */
 	bool alias;       /* ExternalName: no listener */
 	bool internal;    /* MESH_INTERNAL */
-	struct address_range *outer; /* where the cluster takes connections for it, but no sidecar listens */
+	struct address_range
+		*outer; /* where the cluster takes connections for it, but no sidecar listens */
 	size_t n_outer;
 	uint8_t resolution;
 	struct labels labels;

@@ -174,6 +174,10 @@ class Rules:
             for end in monitor["spec"]["podMetricsEndpoints"]:
                 if end["port"] not in ports or end["path"] not in self.routes:
                     yield f"PodMonitor {end['port']}{end['path']}"
+        for policy in objects.of("NetworkPolicy"):
+            for end in (port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]):
+                if end not in ports:
+                    yield f"NetworkPolicy {end}"
         notes = objects.template["metadata"].get("annotations", {})
         if "prometheus.io/port" in notes and (int(notes["prometheus.io/port"]) not in ports.values() or
                                               notes["prometheus.io/path"] not in self.routes):
@@ -195,6 +199,7 @@ class Rules:
         chosen = [objects.daemonset["spec"]["selector"]["matchLabels"]]
         chosen += [one["spec"]["selector"] for one in objects.of("Service")]
         chosen += [one["spec"]["selector"]["matchLabels"] for one in objects.of("PodMonitor")]
+        chosen += [one["spec"]["podSelector"]["matchLabels"] for one in objects.of("NetworkPolicy")]
         for selector in chosen:
             if not selector.items() <= labels.items():
                 yield f"{selector} are not labels of the pods"

@@ -29,15 +29,27 @@ kubectl_find() {
 	suite_unpack trixie kubectl build/kubectl
 }
 
+# FOLDER [TITLE]
 check_folder() {
 	local dir=$1 out=$TMP/${1//\//_}.yaml
 
+	set -- "${2:-$1}"
 	if ! "$KUBECTL" kustomize "$dir" >"$out" 2>"$TMP/err"; then
-		not_ok "$dir renders" "$(<"$TMP/err")"
+		not_ok "$1 renders" "$(<"$TMP/err")"
 		return
 	fi
-	is "$dir renders without a word" "$(<"$TMP/err")" ""
-	python "$dir" --objects "$out"
+	is "$1 renders without a word" "$(<"$TMP/err")" ""
+	python "$1" --objects "$out"
+}
+
+# The base with one component, as a user's own overlay would have it.
+check_component() {
+	local own=$TMP/own/${1##*/} root
+
+	mkdir -p "$own"
+	root=$(realpath --relative-to="$own" .)
+	printf '%s: [%s]\n' resources "$root/deploy/base" components "$root/$1" >"$own/kustomization.yaml"
+	check_folder "$own" "deploy/base with $1"
 }
 
 # The cases of check_deploy.py, as ours.
@@ -63,6 +75,9 @@ if kubectl_find; then
 	ok "kubectl renders components: $("$KUBECTL" version --client 2>/dev/null | paste -sd' ')"
 	for dir in deploy/base deploy/overlays/*; do
 		check_folder "$dir"
+	done
+	for dir in deploy/components/*; do
+		check_component "$dir"
 	done
 else
 	skip "kustomizations render" "no kubectl with components on this machine, and $SUITE_WHY"

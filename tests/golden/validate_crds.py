@@ -522,6 +522,11 @@ BAD_FIELDS = [
     ("ServiceEntry", ("spec", "workloadSelector"), {"labels": {"app": "cart"}}),
     ("ServiceEntry", ("spec", "hosts"), ["*.example.com"]),
     ("DestinationRule", ("spec", "workloadSelector"), {"matchLabels": {"app": "cart"}}),
+    # IST0173, IST0128 of a whole rule, and what is a waypoint's.
+    ("DestinationRule", ("spec", "subsets"), [{"name": "v1", "labels": {"version": "v1"}}]),
+    ("DestinationRule", ("spec", "trafficPolicy"), {"tls": {"mode": "MUTUAL", "clientCertificate": "/c",
+                                                           "privateKey": "/k"}}),
+    ("ServiceEntry", ("metadata", "labels", "istio.io/use-waypoint"), "waypoint"),
 ]
 HTTP = ("spec", "http", 0)
 # The same of the triple with a client certificate and a VirtualService.

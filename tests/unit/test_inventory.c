@@ -356,7 +356,7 @@ static cJSON *parse(const char *text)
 #define PROXY_STATUS ", {\"name\": \"istio-proxy\", \"containerID\": \"containerd://" ID_PROXY "\"}"
 #define CART         "{\"name\": \"cart\"}"
 #define PROXY        ", {\"name\": \"istio-proxy\"}"
-#define INJECTED                                         \
+#define INJECTED                                          \
 	"\"annotations\": {\"sidecar.istio.io/status\": " \
 	"\"{\\\"containers\\\":[\\\"istio-proxy\\\"]}\"}, "
 

@@ -258,9 +258,8 @@ static const struct pod *the_pod(struct pods *p, const char *text)
 	return pod;
 }
 
-#define INJECTED(more) \
-	"'annotations':{'sidecar.istio.io/status':'{\\'containers\\':[" more "]}'},"
-#define INJECTED_NATIVE                                                             \
+#define INJECTED(more) "'annotations':{'sidecar.istio.io/status':'{\\'containers\\':[" more "]}'},"
+#define INJECTED_NATIVE                                                                      \
 	"'annotations':{'sidecar.istio.io/status':'{\\'initContainers\\':[\\'istio-init\\'," \
 	"\\'istio-proxy\\'],\\'containers\\':null,\\'revision\\':\\'1-30\\'}'},"
 #define PROXY(role) "{'name':'istio-proxy','args':['proxy','" role "','--domain']}"
