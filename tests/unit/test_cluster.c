@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the daemon knows of its cluster: which options contradict each other, and the registry out of a folder. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -185,6 +189,105 @@ static void folder(void **state)
 	assert_int_equal(state_of(w, "bad_host.example"), REGISTRY_PASSTHROUGH);
 }
 
+/* One answer a connection: an empty list, but 403 for where pods are, and nothing to watch. */
+static void serve_one(int fd)
+{
+	static const char list[] =
+		"{\"kind\":\"List\",\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[]}";
+	static const char refused[] = "{\"kind\":\"Status\",\"message\":\"no\",\"code\":403}";
+	char request[4096], answer[512];
+	size_t n = 0;
+	ssize_t got = 1;
+
+	while (got > 0 && n < sizeof(request) - 1 && !memmem(request, n, "\r\n\r\n", 4)) {
+		got = read(fd, request + n, sizeof(request) - 1 - n);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	request[n] = '\0';
+	if (strstr(request, "endpointslices"))
+		n = (size_t)snprintf(answer, sizeof(answer),
+				     "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n"
+				     "Content-Length: %zu\r\n\r\n%s",
+				     strlen(refused), refused);
+	else
+		n = (size_t)snprintf(answer, sizeof(answer),
+				     "HTTP/1.1 200 OK\r\nConnection: close\r\n"
+				     "Content-Length: %zu\r\n\r\n%s",
+				     strlen(list), list);
+	if (!strstr(request, "watch=1") && write(fd, answer, n) < 0)
+		_exit(1);
+	close(fd);
+}
+
+/* Ends with the test, whose end of the pipe it watches. */
+static void serve(int listener, int alive)
+{
+	struct pollfd fds[] = {{.fd = listener, .events = POLLIN}, {.fd = alive, .events = POLLIN}};
+
+	while (poll(fds, 2, -1) > 0 && !fds[1].revents)
+		serve_one(accept(listener, NULL, NULL));
+	_exit(0);
+}
+
+static int server_start(char url[64], int *ret_alive)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), alive[2];
+	socklen_t size = sizeof(address);
+	pid_t pid;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(listener, 16), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(pipe(alive), 0);
+	snprintf(url, 64, "http://127.0.0.1:%d", ntohs(address.sin_port));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		close(alive[1]);
+		serve(listener, alive[0]);
+	}
+	close(listener);
+	close(alive[0]);
+	*ret_alive = alive[1];
+	return pid;
+}
+
+/* A ClusterRole from before EndpointSlices were asked for: the registry is known all the same, and it is said. */
+static void slices_forbidden(void **state)
+{
+	struct world *w = *state;
+	struct cluster_options options = {
+		.registry = "auto",
+		.node = "n1",
+		.mesh = REGISTRY_OPTIONS_DEFAULT,
+		.timing = {.backoff_ms = 10, .backoff_max_ms = 50, .absent_ms = 50},
+		.say = say,
+		.data = w,
+	};
+	char url[64], *why;
+	int alive, pid = server_start(url, &alive), status;
+
+	options.kube = url;
+	assert_int_equal(cluster_new(&options, &w->cluster, &why), 0);
+	for (int i = 0; i < 2000 && !cluster_registry(w->cluster); i++) {
+		struct pollfd fd = {.fd = cluster_epoll_fd(w->cluster), .events = POLLIN};
+
+		poll(&fd, 1, 10);
+		cluster_run(w->cluster);
+	}
+	assert_non_null(cluster_registry(w->cluster));
+	assert_null(cluster_not_ready(w->cluster));
+	cluster_tick(w->cluster);
+	assert_true(w->problems > 0);
+	cluster_free(w->cluster);
+	w->cluster = NULL;
+	close(alive);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* Every allocation failing in turn: refused, nothing leaked. */
 static void no_memory(void **state)
 {
@@ -212,7 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(nothing_configured), WORLD_TEST(contradictions),
 		WORLD_TEST(not_listed_yet),     WORLD_TEST(folder),
-		WORLD_TEST(no_memory),
+		WORLD_TEST(slices_forbidden),   WORLD_TEST(no_memory),
 	};
 
 	return cmocka_run_group_tests_name("cluster", tests, NULL, NULL);
