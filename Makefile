@@ -51,11 +51,12 @@ check-vm: ## boot Debian kernels in qemu and run check, the bpf layer and live c
 	@$(MAKE) --no-print-directory all check-build
 	@bash tests/vm/run.sh
 
-bench: ## install what is needed, build, measure replay against tshark on one large capture, and kernel memory (root, minutes)
-	@bash tests/lib/packages.sh build bench
-	@$(MAKE) --no-print-directory all $(B)/bench/storage.bpf.o
+bench: ## install what is needed, build, and measure: replay, kernel memory, what the agent takes (root, minutes)
+	@bash tests/lib/packages.sh build stand bench
+	@$(MAKE) --no-print-directory all $(B)/bench/storage.bpf.o $(B)/bench/agent_fill
 	@bash tests/bench/replay.sh
 	@bash tests/bench/memory.sh
+	@bash tests/bench/agent.sh
 
 check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san $(B)/expose \
 	     $(B)/exposition $(B)/egress-agent.rules.yaml ## build the test programs
@@ -110,6 +111,10 @@ $(B)/expose: tests/unit/expose.c $(B)/san/libmodules.a
 
 $(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o $(B)/obj/bpf_move.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
+
+$(B)/bench/agent_fill: tests/bench/agent_fill.c include/egress.h
+	@mkdir -p $(@D)
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) $< -lbpf -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.
 FUZZ         := tls answer http flow capture kube registry prometheus

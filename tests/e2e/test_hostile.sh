@@ -114,6 +114,58 @@ flood() {
 	stand_agent_stop
 }
 
+# COUNT SECONDS: so many clients ask for /metrics, a few at a time, and read nothing of it for so long.
+slow_readers() {
+	"$PY" - "${STAND_LISTEN##*:}" "$1" "$2" <<'PYTHON'
+import socket, sys, time
+port, count, seconds = map(int, sys.argv[1:])
+readers = []
+for i in range(count):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.connect(("127.0.0.1", port))
+    s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    readers.append(s)
+    if i % 3 == 2:
+        time.sleep(0.3)  # so that the next ones have a list of their own
+print("ready", flush=True)
+time.sleep(seconds)
+PYTHON
+}
+
+# 12 MB of metrics that nobody reads: whoever does read gets his, with what is new, and memory stays where it is.
+unread_metrics() {
+	local i hosts=() out=$STAND_DIR/slow.out pid before after
+
+	for i in {1..1000}; do
+		hosts+=("$(hex "host-$i.example")")
+	done
+	stand_agent_start --max-hosts-per-workload 2000
+	hellos "$(stand_address httpbin.org 4)" 443 "${hosts[@]}"
+	becomes "1,000 hosts have a line each" '[.destinations[] | select(.protocol == "tls")] | length' 1000
+	stand_metrics >/dev/null
+	before=$(rss_mib)
+	slow_readers 40 30 >"$out" &
+	pid=$!
+	stand_wait 20 grep -q ready "$out"
+	hellos "$(stand_address httpbin.org 4)" 443 "$(hex late.example)"
+	sees_late() { [[ $(stand_metric egress_tcp_connections_opened_total destination_service=late.example) == 1 ]]; }
+	passes "40 clients that read nothing keep nobody from /metrics" stand_wait 20 sees_late
+	passes "nor from it again, as Prometheus does" stand_wait 20 sees_late
+	is "they were cut or refused, and that is counted" \
+		"$(($(stand_metric egress_agent_http_replies_refused_total) > 30))" 1
+	after=$(rss_mib)
+	is "they cost the agent less than 16 MiB" "$((after - before < 16))" 1
+	kill "$pid"
+	wait "$pid" || true
+	stand_agent_stop
+	rm -rf "$STAND_PIN"
+}
+
+rss_mib() {
+	awk '$1 == "VmRSS:" { print int($2 / 1024) }' "/proc/${STAND_PIDS[agent]}/status"
+}
+
 # The pins of one cgroup are not taken for another; nothing is detached by trying.
 other_cgroup() {
 	local out status=0 dir
@@ -140,5 +192,6 @@ posing
 stand_agent_stop || true
 other_cgroup
 rm -rf "$STAND_PIN"
+unread_metrics
 flood
 tap_done
