@@ -114,9 +114,10 @@ flood() {
 	stand_agent_stop
 }
 
-# COUNT SECONDS: so many clients ask for /metrics, a few at a time, and read nothing of it for so long.
+# COUNT SECONDS: so many clients ask for /metrics, a few at a time, and read nothing of it for so long. In the
+# background only: it takes the place of the shell, so that a kill reaches it.
 slow_readers() {
-	"$PY" - "${STAND_LISTEN##*:}" "$1" "$2" <<'PYTHON'
+	exec "$PY" - "${STAND_LISTEN##*:}" "$1" "$2" <<'PYTHON'
 import socket, sys, time
 port, count, seconds = map(int, sys.argv[1:])
 readers = []

@@ -16,17 +16,19 @@
 /* Every number another one, so that none can stand in for another. */
 static struct health_input example(void)
 {
-	struct health_input in = {.version = "1",
-				  .start_unix_ms = 1700000000000,
-				  .n_maps = 2,
-				  .node = "n1",
-				  .since_unix_ms = 1690000000125,
-				  .snapshots = 1001,
-				  .snapshot_failures = 1002,
-				  .snapshot_seconds = 0.125,
-				  .cgroups = {.names = 7, .evicted = 1003, .skipped = 1004},
-				  .http = {.crowded = 1005, .late = 1006, .too_much = 1007},
-				  .usage = {.resident_bytes = 123456, .cpu_seconds = 1008.75}};
+	struct health_input in = {
+		.version = "1",
+		.start_unix_ms = 1700000000000,
+		.n_maps = 2,
+		.node = "n1",
+		.since_unix_ms = 1690000000125,
+		.snapshots = 1001,
+		.snapshot_failures = 1002,
+		.snapshot_seconds = 0.125,
+		.cgroups = {.names = 7, .evicted = 1003, .skipped = 1004},
+		.http = {.crowded = 1005, .late = 1006, .too_much = 1007, .broken = 1009},
+		.events = 1010,
+		.usage = {.resident_bytes = 123456, .cpu_seconds = 1008.75}};
 
 	for (size_t i = 0; i < EA_COUNT_MAX; i++)
 		in.counters[i] = 2000 + i;
@@ -49,6 +51,9 @@ static struct health_input example(void)
 	in.sweep.failures = 4011;
 	in.identities.failures = 4012;
 	in.sweep.seconds = 0.5;
+	in.programs[0] = (struct bpf_run_time){"ea_egress", 3006, 3007500000000};
+	in.programs[1] = (struct bpf_run_time){"ea_ingress", 3008, 3009500000000};
+	in.n_programs = 2;
 	in.maps[0] = (struct health_map){"destinations", 5, 64};
 	in.maps[1] = (struct health_map){"addresses", 6, 0};
 	return in;
@@ -80,7 +85,13 @@ static void every_line_is_printed(void **state)
 		"egress_agent_cgroups_skipped_total 1004",
 		"egress_agent_http_connections_cut_total{reason=\"crowded\"} 1005",
 		"egress_agent_http_connections_cut_total{reason=\"late\"} 1006",
+		"egress_agent_http_connections_cut_total{reason=\"failed\"} 1009",
 		"egress_agent_http_replies_refused_total 1007",
+		"egress_agent_events_total 1010",
+		"egress_agent_bpf_runs_total{program=\"ea_egress\"} 3006",
+		"egress_agent_bpf_runs_total{program=\"ea_ingress\"} 3008",
+		"egress_agent_bpf_run_seconds_total{program=\"ea_egress\"} 3007.5",
+		"egress_agent_bpf_run_seconds_total{program=\"ea_ingress\"} 3009.5",
 		"egress_agent_destinations_named{by=\"pod\"} 11",
 		"egress_agent_destinations_named{by=\"container\"} 12",
 		"egress_agent_destinations_named{by=\"cgroup\"} 13",
@@ -126,6 +137,31 @@ static void every_line_is_printed(void **state)
 	assert_null(strstr(text, "map_capacity{map=\"addresses\"}"));
 }
 
+/* What the kernel counts began with its maps, what the agent counts with it. Programs that nobody times have no line. */
+static void beginnings(void **state)
+{
+	struct health_input in = example();
+	const struct destination_list list = {0};
+	static struct health health;
+	char *text;
+	size_t size;
+
+	(void)state;
+	health_fill(&in, &health);
+	assert_int_equal(
+		expose_blocks(&list, &health.view, METRICS_OPENMETRICS, 1000, &text, &size), 0);
+	assert_non_null(
+		strstr(text, "\negress_agent_flows_created{outcome=\"http\"} 1600000000\n"));
+	assert_non_null(strstr(text, "\negress_agent_snapshots_created 1700000000\n"));
+	assert_non_null(strstr(text, "\negress_agent_events_created 1700000000\n"));
+	free(text);
+	in.n_programs = 0;
+	health_fill(&in, &health);
+	assert_int_equal(expose_text(&list, &health.view, &text, &size), 0);
+	assert_null(strstr(text, "egress_agent_bpf_run"));
+	free(text);
+}
+
 /* The format wants all lines of a family together; a head may come only once. */
 static void families_stand_together(void **state)
 {
@@ -162,6 +198,7 @@ static void room_for_all(void **state)
 		in.maps[in.n_maps] = (struct health_map){"m", 1, 1};
 	for (in.n_watches = 0; in.n_watches < CLUSTER_WATCHES_MAX; in.n_watches++)
 		in.watches[in.n_watches].collection = "c";
+	in.n_programs = BPF_PROGRAMS_MAX;
 	health_fill(&in, &health);
 	assert_true(health.view.n_counters < ARRAY_SIZE(health.counters));
 	assert_true(health.view.n_gauges < ARRAY_SIZE(health.gauges));
@@ -172,6 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_line_is_printed),
+		cmocka_unit_test(beginnings),
 		cmocka_unit_test(families_stand_together),
 		cmocka_unit_test(room_for_all),
 	};
