@@ -188,7 +188,7 @@ static int page_destinations(const struct http_request *req, void *data, struct 
 	static const char *const known[] = {"namespace", "workload", "host", "visibility",
 					    "registry",  "scope",    "sort", NULL};
 	_cleanup_(observation_putp) struct observation *seen = NULL;
-	struct destination_list view;
+	struct destination_list view = {0};
 	struct selection selection;
 	struct api *a = data;
 	const char *bad;

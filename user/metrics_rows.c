@@ -86,7 +86,7 @@ static void rows_group(struct metrics_rows *r)
 int metrics_rows_of(const struct destination_list *list, struct metrics_rows *ret)
 {
 	struct metrics_rows r = {
-		.rows = calloc(list->n + 1, sizeof(*r.rows)),
+		.rows = calloc(list->n + 1, sizeof(struct destination *)),
 		.endpoints = calloc(list->n + 1, sizeof(*r.endpoints)),
 	};
 
@@ -99,7 +99,7 @@ int metrics_rows_of(const struct destination_list *list, struct metrics_rows *re
 			r.rows[r.n++] = &list->items[i];
 	}
 	if (!rows_sorted(&r))
-		qsort(r.rows, r.n, sizeof(*r.rows), rows_compare);
+		qsort(r.rows, r.n, sizeof(struct destination *), rows_compare);
 	rows_group(&r);
 	*ret = r;
 	return 0;
