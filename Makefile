@@ -51,12 +51,12 @@ check-vm: ## boot Debian kernels in qemu and run check, the bpf layer and live c
 	@$(MAKE) --no-print-directory all check-build
 	@bash tests/vm/run.sh
 
-bench: ## install what is needed, build, and measure: replay, kernel memory, what the agent takes (root, minutes)
+# BENCH: which of them. Each prints tables and leaves its figures in build/bench/*.json.
+BENCH ?= replay cost memory agent
+bench: ## install what is needed, build, and measure: replay, and what the agent costs (root, a quarter of an hour)
 	@bash tests/lib/packages.sh build stand bench
-	@$(MAKE) --no-print-directory all $(B)/bench/storage.bpf.o $(B)/bench/agent_fill
-	@bash tests/bench/replay.sh
-	@bash tests/bench/memory.sh
-	@bash tests/bench/agent.sh
+	@$(MAKE) --no-print-directory all $(B)/bench/cost_load $(B)/bench/cost.bpf.o $(B)/bench/storage.bpf.o $(B)/bench/agent_fill
+	@status=0; for b in $(BENCH:%=tests/bench/%.sh); do bash $$b || status=1; done; exit $$status
 
 check-build: $(UNITS:%=$(B)/%) $(B)/test_bpf $(B)/kube_probe $(B)/kube_probe_san $(B)/expose \
 	     $(B)/exposition $(B)/egress-agent.rules.yaml ## build the test programs
@@ -115,6 +115,14 @@ $(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B
 $(B)/bench/agent_fill: tests/bench/agent_fill.c include/egress.h
 	@mkdir -p $(@D)
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) $< -lbpf -o $@
+
+$(B)/bench/cost_load: tests/bench/cost_load.c
+	@mkdir -p $(@D)
+	$(call msg,CC,$@)$(CC) -D_GNU_SOURCE $(CFLAGS) $< -lssl -lcrypto -o $@
+
+$(B)/bench/cost.bpf.o: tests/bench/cost.bpf.c $(wildcard bpf/*.h include/*.h)
+	@mkdir -p $(@D)
+	$(call msg,BPF,$@)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 
 # Fuzz targets include what they test; FUZZ_SECONDS bounds each.
 FUZZ         := tls answer http flow capture kube registry prometheus

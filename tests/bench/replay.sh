@@ -36,8 +36,9 @@ if ((EUID == 0)); then
 else
 	echo 'SKIP - replay --engine bpf: needs root'
 fi
+mkdir -p build/bench
 TMP=$(mktemp -d build/bench-XXXXXX)
 /usr/bin/python3 tests/bench/replay_capture.py "${BENCH_MB:-520}" "$TMP/capture.pcap"
 /usr/bin/python3 tests/bench/replay_capture.py hostile "$TMP/hostile.pcap"
-/usr/bin/python3 tests/bench/replay_measure.py "$AGENT" "$TMP/capture.pcap" "$TMP/hostile.pcap" "$TMP" \
+/usr/bin/python3 tests/bench/replay_measure.py "$AGENT" "$TMP/capture.pcap" "$TMP/hostile.pcap" "$TMP" build/bench/replay.json \
 	"${BENCH_ROUNDS:-3}" "${BENCH_TIMES:-20}" "${engines[@]}"

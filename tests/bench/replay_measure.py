@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""usage: replay_measure.py AGENT CAPTURE HOSTILE_CAPTURE TMP_DIR ROUNDS TIMES ENGINE...
+"""usage: replay_measure.py AGENT CAPTURE HOSTILE_CAPTURE TMP_DIR JSON ROUNDS TIMES ENGINE...
 
 Run `AGENT replay` with each engine and `tshark -T fields` on one capture, by turns, ROUNDS times, with the file in the
-page cache. Prints the medians as a table, then as one line of JSON. tshark is asked for no more than the same names:
+page cache. Prints the medians as a table, and writes them to the file JSON. tshark is asked for no more than the same names:
 no name resolution, its default reassembly, one pass, lines only for packets that carry a name. The hostile capture tells
 the most memory that replay takes.
 
@@ -100,7 +100,7 @@ def problems(replays, tshark, figures, times):
 
 
 def main():
-    agent, capture, hostile, tmp, rounds, times, *engines = sys.argv[1:]
+    agent, capture, hostile, tmp, out, rounds, times, *engines = sys.argv[1:]
     replays = [Replay(f"replay {e}", [agent, "replay", "-o", "tsv", "--engine", e, capture], tmp) for e in engines]
     tshark = Tshark("tshark", ["tshark", "-n", "-r", capture, "-Y", f"{SNI} or {HOST}", "-T", "fields", "-e", SNI, "-e", HOST], tmp)
     subjects = replays + [tshark]
@@ -115,8 +115,9 @@ def main():
     more = replays[0].names() - tshark.names()
     print(f"names that only replay has: {len(more)} (tshark by default does not put segments in order)")
     found = list(problems(replays, tshark, figures, float(times)))
-    print(json.dumps({"bytes": os.path.getsize(capture), "rounds": int(rounds), "subjects": figures, "names_only_replay": len(more),
-                      "problems": found}), flush=True)
+    with open(out, "w", encoding="ascii") as f:
+        json.dump({"bytes": os.path.getsize(capture), "rounds": int(rounds), "subjects": figures, "names_only_replay": len(more),
+                   "problems": found}, f)
     for p in found:
         print(f"bench: {p}", file=sys.stderr)
     sys.exit(1 if found else 0)

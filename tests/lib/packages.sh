@@ -18,7 +18,7 @@ stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-lin
 tests=(libcmocka-dev libclang-rt-14-dev clang-format clang-tidy shellcheck ethtool publicsuffix python3 python3-yaml
 	python3-jsonschema runc)
 vm=(qemu-system-x86 busybox-static cpio curl openssl)
-bench=(python3 tshark)
+bench=(python3 tshark libssl-dev)
 
 POLICY=/usr/sbin/policy-rc.d
 KEPT=$POLICY.before-egress-agent
