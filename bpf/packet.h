@@ -99,6 +99,51 @@ static __always_inline __u32 ea_min(__u32 a, __u32 b)
 	return a < b ? a : b;
 }
 
+#define EA_WINDOW_MAX 128
+
+/*
+ * Bytes of the packet at hand, from `off`: a helper's call for each field would cost more than the field. A reader that
+ * begins a packet sets len to 0.
+ */
+struct ea_window {
+	__u64 bytes[EA_WINDOW_MAX / 8 + 1]; /* with room to read 8 bytes from the last one on */
+	__u32 off;
+	__u32 len;
+};
+
+/* 8 bytes from anywhere, in the order they stand in memory. */
+static __always_inline __u64 ea_peek(const __u8 *from)
+{
+#ifdef __bpf__
+	return *(const __u64 *)from;
+#else
+	__u64 v;
+
+	memcpy(&v, from, sizeof(v));
+	return v;
+#endif
+}
+
+/* The n bytes at c, 1 to 8, that are known to be there, big endian. Negative on a failed load. */
+static __always_inline int ea_window_load(struct ea_window *w, const struct ea_bytes *b,
+					  struct ea_cursor c, __u32 n, __u64 *ret)
+{
+	__u32 at = c.off - w->off, len;
+
+	if (at > w->len || n > w->len - at) {
+		len = ea_clamp(ea_min(c.end - c.off, EA_WINDOW_MAX), EA_WINDOW_MAX);
+		if (ea_load(b, c.off, w->bytes, len))
+			return -1;
+		w->off = c.off;
+		w->len = len;
+		at = 0;
+	}
+	ea_barrier(at);
+	*ret = bpf_be64_to_cpu(ea_peek((const __u8 *)w->bytes + (at & (EA_WINDOW_MAX - 1)))) >>
+	       (64 - 8 * n);
+	return 0;
+}
+
 /*
  * Call round(i, ctx) until it returns non-zero or `most` rounds are done. bpf_loop needs Linux 5.17: a plain loop,
  * of which the verifier follows every round, would have room for 8 of them.

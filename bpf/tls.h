@@ -58,6 +58,7 @@ struct ea_tls {
 	__u8 item_len;     /* bytes of the ALPN protocol */
 	__u8 verdict;      /* of the last step */
 	__u8 pad[3];
+	struct ea_window window;
 };
 
 #define EA_TLS_RECORD_HEADER 5
@@ -71,34 +72,24 @@ struct ea_tls {
 #define EA_EXT_SUPPORTED_VERSIONS 43
 #define EA_EXT_ECH                0xfe0d
 
-/* Shift n bytes, 1 to 8, into *field, big endian. Negative on a failed load. */
-static __always_inline int tls_load(const struct ea_bytes *b, __u32 off, __u64 *field, __u32 n)
-{
-	__u64 raw = 0;
-
-	if (ea_load(b, off, &raw, n))
-		return -1;
-	raw = bpf_be64_to_cpu(raw) >> (64 - 8 * n);
-	*field = ((*field << (4 * n)) << (4 * n)) | raw;
-	return 0;
-}
-
-/* Gather up to `want` bytes into *field. Returns the number read; negative on a failed load. */
-static __always_inline int tls_gather(struct ea_tls *t, const struct ea_bytes *b, __u64 *field,
-				      __u32 want)
+/* Shift up to `want` bytes, 1 to 8, into *field. Returns the number read; negative on a failed load. */
+static __always_inline int tls_gather(struct ea_cursor *c, struct ea_window *w,
+				      const struct ea_bytes *b, __u64 *field, __u32 want)
 {
 	__u32 n = ea_clamp(want, 8);
+	__u64 raw;
 
-	if (tls_load(b, t->c.off, field, n))
+	if (ea_window_load(w, b, *c, n, &raw))
 		return -1;
-	t->c.off += n;
+	*field = ((*field << (4 * n)) << (4 * n)) | raw;
+	c->off += n;
 	return (int)n;
 }
 
 static __always_inline enum ea_verdict tls_record_header(struct ea_tls *t, const struct ea_bytes *b)
 {
 	__u32 type, version, len;
-	int n = tls_gather(t, b, &t->record,
+	int n = tls_gather(&t->c, &t->window, b, &t->record,
 			   ea_min(EA_TLS_RECORD_HEADER - t->record_have, t->c.end - t->c.off));
 
 	if (n < 0)
@@ -355,7 +346,7 @@ static __always_inline enum ea_verdict tls_step(struct ea_tls *t, const struct e
 	}
 	if (t->state == EA_TLS_NAME)
 		return tls_copy_name(t, b, host, available);
-	got = tls_gather(t, b, &t->field, ea_min(tls_want(t) - t->have, available));
+	got = tls_gather(&t->c, &t->window, b, &t->field, ea_min(tls_want(t) - t->have, available));
 	if (got < 0)
 		return EA_MALFORMED;
 	tls_advance(t, got);
@@ -389,6 +380,7 @@ static __always_inline enum ea_verdict ea_tls_feed(struct ea_tls *t, const struc
 	struct tls_run run = {.bytes = b, .tls = t, .host = host};
 
 	t->c = c;
+	t->window.len = 0;
 	t->verdict = EA_AGAIN;
 	ea_repeat(EA_TLS_ROUNDS, tls_round, &run);
 	return t->verdict;

@@ -62,17 +62,13 @@ struct ea_answer {
 	__u8 over;    /* nothing more is read */
 	__u8 verdict; /* of the last step */
 	__u8 pad[6];
+	struct ea_window window;
 };
 
 static __always_inline int answer_gather(struct ea_answer *a, const struct ea_bytes *b,
 					 __u64 *field, __u32 want)
 {
-	__u32 n = ea_clamp(want, 8);
-
-	if (tls_load(b, a->c.off, field, n))
-		return -1;
-	a->c.off += n;
-	return (int)n;
+	return tls_gather(&a->c, &a->window, b, field, want);
 }
 
 static __always_inline int answer_encrypted_next(const struct ea_answer *a, __u32 type)
@@ -290,6 +286,7 @@ static __always_inline enum ea_verdict ea_answer_feed(struct ea_answer *a, const
 	struct answer_run run = {.bytes = b, .answer = a};
 
 	a->c = c;
+	a->window.len = 0;
 	a->passed += c.end - c.off;
 	a->verdict = EA_AGAIN;
 	ea_repeat(EA_ANSWER_ROUNDS, answer_round, &run);
