@@ -46,6 +46,9 @@ static __always_inline void ea_observe(const struct ea_dest_key *key)
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
+/* As exact as the last use of an address is known. */
+#define EA_ADDR_FRESH_NS 1000000000ULL
+
 /* Counters of a destination, created if need be. NULL (counted) without memory. */
 static __always_inline struct ea_stats *stats_get(__u32 id)
 {
@@ -76,11 +79,21 @@ static __always_inline struct ea_request_stats *requests_get(const struct ea_req
 	return s;
 }
 
-static __always_inline void addrs_touch(__u32 id, const __u8 addr[16], __u64 now)
+/*
+ * Destination id, whose counters are s, was reached at addr. The map is not told of the same address again within a
+ * second. Two CPUs that write s->addr at once may leave a mixture, which is no address of anybody's: then it is told.
+ */
+static __always_inline void addrs_touch(__u32 id, struct ea_stats *s, const __u8 addr[16],
+					__u64 now)
 {
+	const __u64 *a = (const __u64 *)s->addr, *b = (const __u64 *)addr;
 	struct ea_addr_key key = {.dest_id = id};
 	__u64 *last;
 
+	if (now - s->addr_ns < EA_ADDR_FRESH_NS && a[0] == b[0] && a[1] == b[1])
+		return;
+	__builtin_memcpy(s->addr, addr, sizeof(s->addr));
+	s->addr_ns = now;
 	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
 	last = bpf_map_lookup_elem(&ea_addrs, &key);
 	if (last)

@@ -307,14 +307,16 @@ static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
 {
 	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct ea_stats *s;
 
 	if (!f->dest_id)
 		flow_decide_late(f, p);
 	if (p)
 		flow_close_readers(f, p);
-	if (tp)
-		flow_account(f, tp);
-	flow_count_close(f);
+	s = stats_get(f->dest_id);
+	if (tp && s)
+		flow_account(f, tp, s);
+	flow_count_close(f, s);
 }
 
 static __always_inline void sockops_state(struct bpf_sock_ops *ctx)
@@ -373,6 +375,7 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct ea_flow *f = ctx->value;
 	struct sock *sk = ctx->sk;
+	struct ea_stats *s;
 	struct tcp_sock *tp;
 
 	if (!f || !sk || f->flags & EA_FLOW_CLOSED)
@@ -382,8 +385,9 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!f->dest_id)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	if (tp)
-		flow_account(f, tp);
+	s = stats_get(f->dest_id);
+	if (tp && s)
+		flow_account(f, tp, s);
 	return 0;
 }
 

@@ -86,21 +86,23 @@ static __always_inline __u32 flow_facts(const struct ea_flow *f)
 	return (__u32)(f->flags & (EA_FLOW_REDIRECTED | EA_FLOW_DIRECT)) << EA_FLOW_FACT_SHIFT;
 }
 
-/* Count the connection as opened, and how long it took, once it is both established and attributed. */
-static __always_inline void flow_count_open(struct ea_flow *f)
+/* Most are known already: no atomic operation for those. */
+static __always_inline void stats_facts(struct ea_stats *s, __u32 facts)
 {
-	struct ea_stats *s;
+	if (facts & ~s->facts)
+		__sync_fetch_and_or(&s->facts, facts);
+}
 
-	if (!f->dest_id || !(f->flags & EA_FLOW_ESTABLISHED) || f->flags & EA_FLOW_COUNTED)
+/* Count the connection as opened, and how long it took, once it is both established and attributed: to s. */
+static __always_inline void flow_count_open(struct ea_flow *f, struct ea_stats *s, __u64 now)
+{
+	if (!(f->flags & EA_FLOW_ESTABLISHED) || f->flags & EA_FLOW_COUNTED)
 		return;
 	f->flags |= EA_FLOW_COUNTED;
-	s = stats_get(f->dest_id);
-	if (!s)
-		return;
 	__sync_fetch_and_add(&s->opened, 1);
 	if (f->flags & EA_FLOW_TIMED)
 		short_times_add(&s->connect, (__u64)f->time << EA_TIME_SHIFT);
-	s->last_ns = bpf_ktime_get_ns();
+	s->last_ns = now;
 }
 
 /* Its SYN is about to be sent. */
@@ -113,26 +115,34 @@ static __always_inline void flow_connect(struct ea_flow *f)
 /* With Fast Open it may have sent payload before, and be attributed. */
 static __always_inline void flow_established(struct ea_flow *f)
 {
+	struct ea_stats *s;
+	__u64 now;
+
 	if (f->flags & EA_FLOW_ESTABLISHED)
 		return;
-	f->time = (__u32)(bpf_ktime_get_ns() >> EA_TIME_SHIFT) - f->time;
+	now = bpf_ktime_get_ns();
+	f->time = (__u32)(now >> EA_TIME_SHIFT) - f->time;
 	f->flags |= EA_FLOW_ESTABLISHED;
-	flow_count_open(f);
+	s = f->dest_id ? stats_get(f->dest_id) : NULL;
+	if (s)
+		flow_count_open(f, s, now);
 }
 
 /* The flow belongs to destination id from now on. */
 static __noinline void flow_attribute(struct ea_flow *f, __u32 id, __u32 facts)
 {
+	__u64 now = bpf_ktime_get_ns();
 	struct ea_stats *s;
 
 	/* The reader of live sockets may have been first, for want of patience. */
 	if (__sync_val_compare_and_swap(&f->dest_id, 0, id) != 0)
 		return;
-	addrs_touch(id, f->addr, bpf_ktime_get_ns());
 	s = stats_get(id);
-	if (s)
-		__sync_fetch_and_or(&s->facts, facts | flow_facts(f));
-	flow_count_open(f);
+	if (!s)
+		return;
+	addrs_touch(id, s, f->addr, now);
+	stats_facts(s, facts | flow_facts(f));
+	flow_count_open(f, s, now);
 }
 
 /* Attribute the flow to its address without a reader's storage. Apart, for its 272 bytes of stack. */
@@ -268,10 +278,8 @@ static __always_inline void flow_header(struct ea_flow *f, struct ea_parse *p,
 }
 
 /* Count an end. Bytes have been added before. */
-static __always_inline void flow_count_close(struct ea_flow *f)
+static __always_inline void flow_count_close(struct ea_flow *f, struct ea_stats *s)
 {
-	struct ea_stats *s = stats_get(f->dest_id);
-
 	f->phase = EA_PHASE_DECIDED;
 	if (!s)
 		return;

@@ -67,7 +67,7 @@ static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_p
 	if (!s)
 		return;
 	if (version) {
-		__sync_fetch_and_or(&s->facts, version << EA_FACT_CHOSEN_SHIFT);
+		stats_facts(s, version << EA_FACT_CHOSEN_SHIFT);
 		short_times_add(&s->handshake, time_between(p->hello_ns, p->answered_ns));
 	}
 	if (failed)

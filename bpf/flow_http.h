@@ -139,12 +139,12 @@ static __always_inline void http_request_head(struct http_run *r)
 	s = stats_get(id);
 	if (s) {
 		__sync_fetch_and_add(&s->requests, 1);
-		__sync_fetch_and_or(&s->facts, flow_facts(r->flow));
+		stats_facts(s, flow_facts(r->flow));
 		s->last_ns = r->now;
+		/* The connection's first destination got its address with the connection. */
+		if (id != pair->request.dest_id && id != r->flow->dest_id)
+			addrs_touch(id, s, r->flow->addr, r->now);
 	}
-	/* The connection's first destination got its address with the connection. */
-	if (id != pair->request.dest_id && id != r->flow->dest_id)
-		addrs_touch(id, r->flow->addr, r->now);
 	pair->request.dest_id = id;
 	http_resync(pair, r->ack, r->has_ack);
 	http_push(pair, id, r->now);

@@ -41,9 +41,10 @@ static inline struct ea_request_stats *requests_get(const struct ea_request_key 
 	return &native_requests[key->code / 100];
 }
 
-static inline void addrs_touch(__u32 id, const __u8 addr[16], __u64 now)
+static inline void addrs_touch(__u32 id, struct ea_stats *s, const __u8 addr[16], __u64 now)
 {
 	(void)id;
+	(void)s;
 	(void)addr;
 	(void)now;
 }

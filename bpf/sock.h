@@ -81,18 +81,14 @@ static __always_inline __u64 flow_take(__u64 *counted, __u64 old, __u64 now)
 	return now - old;
 }
 
-static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp)
+static __always_inline void flow_account(struct ea_flow *f, struct tcp_sock *tp, struct ea_stats *s)
 {
 	__u64 sent = __sync_fetch_and_add(&f->sent, 0);
 	__u64 received = __sync_fetch_and_add(&f->received, 0);
-	struct ea_stats *s;
 
 	sent = flow_take(&f->sent, sent, sock_sent(tp));
 	received = flow_take(&f->received, received, sock_received(tp));
 	if (!sent && !received)
-		return;
-	s = stats_get(f->dest_id);
-	if (!s)
 		return;
 	__sync_fetch_and_add(&s->sent, sent);
 	__sync_fetch_and_add(&s->received, received);

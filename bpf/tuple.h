@@ -129,7 +129,7 @@ static __always_inline void tuple_close(struct ea_tuple_flow *t)
 		flow_decide_late(f, &t->parse);
 	flow_close_readers(f, &t->parse);
 	tuple_add_bytes(f, 0, 0);
-	flow_count_close(f);
+	flow_count_close(f, stats_get(f->dest_id));
 }
 
 /* Captures have holes: there the connection is read on from behind it, as if it had begun there. */

@@ -145,20 +145,23 @@ struct ea_long_times {
 	__u64 n[EA_LONG_BUCKETS];
 };
 
-/* Value of ea_stats, keyed by the destination's id. All fields but last_ns and facts are sums. */
+/* Value of ea_stats, keyed by the destination's id. All but last_ns, facts and addr are sums. What each
+ * connection touches stands together, first: memory that is not at hand is what counting costs most. */
 struct ea_stats {
 	__u64 opened; /* connections established and attributed to this destination */
 	__u64 closed; /* of those, the ones that ended */
-	__u64 failed; /* attempts that never became established */
 	__u64 sent;   /* payload bytes, each counted once however often it was retransmitted */
 	__u64 received;
+	__u64 last_ns; /* last connection opened or closed, request or answer seen */
+	__u32 facts;   /* enum ea_fact */
+	__u32 pad;
+	__u64 addr_ns;           /* when ea_addrs was last told of: */
+	__u8 addr[16];           /* an address, as in struct ea_addr_key */
+	__u64 failed;            /* attempts that never became established */
 	__u64 requests;          /* complete request heads */
 	__u64 request_bytes;     /* heads and bodies of requests to this host */
 	__u64 response_bytes;    /* and of their answers, interim ones included */
 	__u64 handshakes_failed; /* TLS handshakes that an alert of either side ended in the clear */
-	__u64 last_ns;           /* last connection opened or closed, request or answer seen */
-	__u32 facts;             /* enum ea_fact */
-	__u32 pad;
 	struct ea_short_times connect; /* SYN to established; of connections that were */
 	struct ea_short_times
 		handshake; /* end of the ClientHello to the first byte of the server's flight */
@@ -333,7 +336,7 @@ struct ea_config {
 };
 
 _Static_assert(sizeof(struct ea_dest_key) == 272, "ABI");
-_Static_assert(sizeof(struct ea_stats) == 312, "ABI");
+_Static_assert(sizeof(struct ea_stats) == 336, "ABI");
 _Static_assert(sizeof(struct ea_request_key) == 8, "ABI");
 _Static_assert(sizeof(struct ea_addr_key) == 20, "ABI");
 _Static_assert(sizeof(struct ea_state) == 32, "ABI");
