@@ -51,13 +51,70 @@ static __always_inline void proxy_mark(struct __sk_buff *skb, struct ea_flow *f)
 	f->phase = EA_PHASE_DECIDED;
 }
 
+/* A side of a handshake without its window, which belongs to a packet. */
+#define ANSWER_SIZE __builtin_offsetof(struct ea_answer, window)
+
+/* NULL: none is free. Of the readers' state only what belongs to TLS is ever used here. */
+static __always_inline struct ea_scratch *scratch_take(void)
+{
+	for (__u32 i = 0; i < EA_SCRATCHES; i++) {
+		__u32 at = i;
+		struct ea_scratch *s = bpf_map_lookup_elem(&ea_scratches, &at);
+
+		if (!s || __sync_lock_test_and_set(&s->taken, 1))
+			continue;
+		__builtin_memset(&s->parse.key, 0, __builtin_offsetof(struct ea_parse, tls.window));
+		__builtin_memset(&s->parse.client, 0, ANSWER_SIZE);
+		__builtin_memset(&s->parse.server, 0, ANSWER_SIZE);
+		return s;
+	}
+	return NULL;
+}
+
+static __always_inline void scratch_give(struct ea_scratch *s)
+{
+	__sync_lock_test_and_set(&s->taken, 0);
+}
+
+/* The next packet needs what was read of this one. The server's side may have made the storage meanwhile. */
+static __always_inline void egress_keep(struct bpf_sock *sk, struct ea_flow *f, struct ea_parse *p)
+{
+	struct ea_parse *kept = bpf_sk_storage_get(&ea_parses, sk, p, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (kept) {
+		__builtin_memcpy(&kept->client, &p->client, ANSWER_SIZE);
+		return;
+	}
+	ea_count(EA_COUNT_NO_PARSE_MEMORY);
+	f->phase = EA_PHASE_DECIDED;
+}
+
 /* The reader's storage is made with the first byte that needs it, and goes with the decision. */
 static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 					struct ea_packet *pkt)
 {
-	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct ea_parse *p = NULL;
+	struct ea_scratch *s;
+	__u8 phase = f->phase;
+	int decided;
 
-	if (flow_read(f, p, pkt) && p)
+	if (phase == EA_PHASE_OPEN)
+		phase = flow_sniff(pkt);
+	else
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	s = !p && (phase == EA_PHASE_TLS || phase == EA_PHASE_ANSWER) ? scratch_take() : NULL;
+	if (!p && !s)
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (s)
+		p = &s->parse;
+	if (f->phase == EA_PHASE_OPEN && p)
+		flow_begin(f, p, phase);
+	decided = flow_read(f, p, pkt);
+	if (s && !decided && (f->phase != EA_PHASE_ANSWER || flow_answer_is_begun(p)))
+		egress_keep(sk, f, p);
+	if (s)
+		scratch_give(s);
+	else if (decided && p)
 		bpf_sk_storage_delete(&ea_parses, sk);
 }
 
@@ -165,17 +222,57 @@ int ea_egress(struct __sk_buff *skb)
 	return PASS;
 }
 
+/* Of the server's side of a handshake. */
+static __always_inline void ingress_answer(struct bpf_sock *sk, struct ea_flow *f,
+					   struct ea_packet *pkt)
+{
+	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0), *kept;
+	struct ea_scratch *s = p ? NULL : scratch_take();
+
+	if (s)
+		p = &s->parse;
+	else if (!p)
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!p) {
+		ea_count(EA_COUNT_NO_PARSE_MEMORY);
+		return;
+	}
+	if (flow_answer_received(f, p, pkt) && s) {
+		kept = bpf_sk_storage_get(&ea_parses, sk, p, BPF_SK_STORAGE_GET_F_CREATE);
+		if (kept)
+			__builtin_memcpy(&kept->server, &p->server, ANSWER_SIZE);
+		else
+			ea_count(EA_COUNT_NO_PARSE_MEMORY);
+	}
+	if (s)
+		scratch_give(s);
+}
+
 static __noinline void ingress_read(struct __sk_buff *skb, struct bpf_sock *sk, struct ea_flow *f)
 {
-	struct ea_parse *p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	struct ea_parse *p;
 	struct ea_packet pkt;
 
-	if (!p || packet_open(skb, 0, &pkt) || !(pkt.segment.len || pkt.segment.fin))
+	if (packet_open(skb, 0, &pkt))
 		return;
-	if (f->phase == EA_PHASE_HTTP)
+	if (f->phase == EA_PHASE_ANSWER) {
+		if (!pkt.segment.len || !flow_answer_take(f))
+			return;
+		ingress_answer(sk, f, &pkt);
+		flow_answer_give(f);
+		return;
+	}
+	p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	if (p && (pkt.segment.len || pkt.segment.fin))
 		flow_http_response(f, p, &pkt);
-	else
-		flow_answer_received(p, &pkt);
+}
+
+/* Is there anything in the packets of the server's side? */
+static __always_inline int ingress_is_read(const struct ea_flow *f)
+{
+	if (f->phase == EA_PHASE_ANSWER)
+		return !(f->awaited.server & EA_AWAITED_OVER);
+	return f->phase == EA_PHASE_HTTP;
 }
 
 SEC("cgroup_skb/ingress")
@@ -187,7 +284,7 @@ int ea_ingress(struct __sk_buff *skb)
 	if (!sk)
 		return PASS;
 	f = bpf_sk_storage_get(&ea_flows, sk, NULL, 0);
-	if (f && (f->phase == EA_PHASE_HTTP || f->phase == EA_PHASE_ANSWER))
+	if (f && ingress_is_read(f))
 		ingress_read(skb, sk, f);
 	else if (f && f->phase == EA_PHASE_UDP)
 		ingress_udp(skb, f);
@@ -311,8 +408,7 @@ static __noinline void sockops_close(struct bpf_sock *sk, struct ea_flow *f)
 
 	if (!f->dest_id)
 		flow_decide_late(f, p);
-	if (p)
-		flow_close_readers(f, p);
+	flow_close_readers(f, p);
 	s = stats_get(f->dest_id);
 	if (tp && s)
 		flow_account(f, tp, s);

@@ -12,21 +12,45 @@
 
 #include "flow.h"
 
+/* The client's side, as it is behind a hello that filled its record. */
+static __always_inline struct ea_answer *answer_client(struct ea_parse *p)
+{
+	struct ea_answer *a = &p->client;
+
+	if (a->ready)
+		return a;
+	a->ready = 1;
+	a->state = EA_ANSWER_PASS;
+	a->type = EA_TLS_HANDSHAKE;
+	a->begun = 1;
+	return a;
+}
+
+/* The server's side: nothing of it was read, or it would stand here. */
+static __always_inline struct ea_answer *answer_server(const struct ea_flow *f, struct ea_parse *p)
+{
+	struct ea_answer *a = &p->server;
+
+	if (a->ready)
+		return a;
+	a->ready = 1;
+	a->next = f->awaited.next;
+	a->placed = f->awaited.server & EA_AWAITED_PLACED;
+	return a;
+}
+
 /* The hello is read. What stands behind it in its packet, at the packet's cursor, is the client's as well. */
 static __always_inline void flow_answer_begin(struct ea_flow *f, struct ea_parse *p,
 					      struct ea_packet *pkt)
 {
 	pkt->cursor = p->tls.c;
-	__builtin_memset(&p->client, 0, sizeof(p->client));
-	__builtin_memset(&p->server, 0, sizeof(p->server));
-	p->client.state = EA_ANSWER_PASS;
-	p->client.type = EA_TLS_HANDSHAKE;
-	p->client.record_left = p->tls.record_left;
-	p->client.begun = 1;
+	answer_client(p)->record_left = p->tls.record_left;
 	/* What the client had received by now is no answer to its hello: greetings before a STARTTLS. */
-	p->server.next = pkt->segment.ack;
-	p->server.placed = pkt->segment.ack_set;
-	p->hello_ns = bpf_ktime_get_ns();
+	f->awaited = (struct ea_awaited){
+		.ns = bpf_ktime_get_ns(),
+		.next = pkt->segment.ack,
+		.server = pkt->segment.ack_set ? EA_AWAITED_PLACED : 0,
+	};
 	f->phase = EA_PHASE_ANSWER;
 }
 
@@ -50,15 +74,15 @@ static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struc
 }
 
 /*
- * Nothing more of the handshake can be read. p is not needed any more. A server's hello makes an observation of the
- * handshake's time, the first one where there are two: a HelloRetryRequest is the server's first flight, too. An
- * alert alone makes none.
+ * Nothing more of the handshake can be read. p is not needed any more, and may be NULL. A server's hello makes an
+ * observation of the handshake's time, the first one where there are two: a HelloRetryRequest is the server's first
+ * flight, too. An alert alone makes none.
  */
 static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
 {
 	struct ea_stats *s = stats_get(f->dest_id);
-	int failed = p->client.verdict == EA_END || p->server.verdict == EA_END;
-	__u32 version = tls_version_fact(p->server.version);
+	int failed = f->awaited.server & EA_AWAITED_ALERT || (p && p->client.verdict == EA_END);
+	__u32 version = tls_version_fact(f->awaited.server >> EA_AWAITED_VERSION_SHIFT);
 
 	f->phase = EA_PHASE_DECIDED;
 	ea_count(failed    ? EA_COUNT_HANDSHAKE_FAILED
@@ -68,7 +92,7 @@ static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_p
 		return;
 	if (version) {
 		stats_facts(s, version << EA_FACT_CHOSEN_SHIFT);
-		short_times_add(&s->handshake, time_between(p->hello_ns, p->answered_ns));
+		short_times_add(&s->handshake, f->awaited.ns);
 	}
 	if (failed)
 		__sync_fetch_and_add(&s->handshakes_failed, 1);
@@ -78,22 +102,28 @@ static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_p
 static __always_inline int flow_answer_sent(struct ea_flow *f, struct ea_parse *p,
 					    struct ea_packet *pkt)
 {
-	struct ea_answer *a = &p->client;
+	struct ea_answer *a = answer_client(p);
 
 	if (a->over)
 		a->passed += pkt->cursor.end - pkt->cursor.off;
 	else
 		a->over = ea_answer_feed(a, &pkt->bytes, pkt->cursor) != EA_MORE;
 	/* A server whose packets are not seen is not waited for. */
-	if (!a->over || (!p->server.over && a->passed <= EA_ANSWER_MAX))
+	if (!a->over || (!(f->awaited.server & EA_AWAITED_OVER) && a->passed <= EA_ANSWER_MAX))
 		return 0;
 	flow_answer_end(f, p);
 	return 1;
 }
 
-static __always_inline void answer_read(struct ea_parse *p, struct ea_packet *pkt)
+/* Was something read that the next packet has to know of? Not right behind a hello that filled its record. */
+static __always_inline int flow_answer_is_begun(const struct ea_parse *p)
 {
-	struct ea_answer *a = &p->server;
+	return p->client.passed || p->client.record_left;
+}
+
+static __always_inline void answer_read(struct ea_flow *f, struct ea_answer *a,
+					struct ea_packet *pkt)
+{
 	__u64 passable = a->state == EA_ANSWER_PASS ? a->record_left : 0, missing = passable;
 
 	if (!a->placed) {
@@ -104,23 +134,41 @@ static __always_inline void answer_read(struct ea_parse *p, struct ea_packet *pk
 		return;
 	a->record_left -= passable - missing;
 	if (!a->passed)
-		p->answered_ns = bpf_ktime_get_ns();
+		f->awaited.ns = time_between(f->awaited.ns, bpf_ktime_get_ns());
 	a->over = ea_answer_feed(a, &pkt->bytes, pkt->cursor) != EA_MORE;
 }
 
-/* Payload received since the hello was sent. */
-static __always_inline void flow_answer_received(struct ea_parse *p, struct ea_packet *pkt)
+/* To be called before anything of the server's side is touched, its packets may be on two CPUs at once. */
+static __always_inline int flow_answer_take(struct ea_flow *f)
 {
-	struct ea_answer *a = &p->server;
+	__u32 was = __sync_fetch_and_or(&f->awaited.server, EA_AWAITED_BUSY);
 
-	if (a->over)
-		return;
-	if (__sync_lock_test_and_set(&p->server_busy, 1)) {
+	if (was & EA_AWAITED_BUSY)
 		ea_count(EA_COUNT_RESPONSE_RACE);
-		return;
-	}
-	answer_read(p, pkt);
-	__sync_lock_test_and_set(&p->server_busy, 0);
+	return !(was & EA_AWAITED_BUSY);
+}
+
+/*
+ * Payload received since the hello was sent, between flow_answer_take() and flow_answer_give(). Returns 1 if the next
+ * packet has to know of p->server.
+ */
+static __always_inline int flow_answer_received(struct ea_flow *f, struct ea_parse *p,
+						struct ea_packet *pkt)
+{
+	struct ea_answer *a = answer_server(f, p);
+
+	answer_read(f, a, pkt);
+	f->awaited.next = a->next;
+	f->awaited.server = EA_AWAITED_BUSY | (a->placed ? EA_AWAITED_PLACED : 0) |
+			    (a->over ? EA_AWAITED_OVER : 0) |
+			    (a->verdict == EA_END ? EA_AWAITED_ALERT : 0) |
+			    (__u32)a->version << EA_AWAITED_VERSION_SHIFT;
+	return a->passed && !a->over;
+}
+
+static __always_inline void flow_answer_give(struct ea_flow *f)
+{
+	__sync_fetch_and_and(&f->awaited.server, ~EA_AWAITED_BUSY);
 }
 
 #endif

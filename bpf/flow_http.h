@@ -443,12 +443,12 @@ static __always_inline void flow_http_close(struct ea_parse *p)
 		ea_repeat(EA_PIPELINE_MAX, http_close_round, &run);
 }
 
-/* The connection is over: conclude what was being read. */
+/* The connection is over: conclude what was being read. p may be NULL. */
 static __always_inline void flow_close_readers(struct ea_flow *f, struct ea_parse *p)
 {
 	if (f->phase == EA_PHASE_ANSWER)
 		flow_answer_end(f, p);
-	else
+	else if (p)
 		flow_http_close(p);
 }
 
@@ -469,6 +469,15 @@ static __always_inline void flow_decide_late(struct ea_flow *f, struct ea_parse 
 		flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
 }
 
+/* The first payload is sent, and looks like `phase`. */
+static __always_inline void flow_begin(struct ea_flow *f, struct ea_parse *p, __u8 phase)
+{
+	if (phase != EA_PHASE_TLS)
+		p->began_ns = bpf_ktime_get_ns();
+	p->prelude.first = phase == EA_PHASE_PRELUDE;
+	f->phase = phase;
+}
+
 /*
  * New payload of a flow that is not decided. p may be NULL for want of memory: such a flow is attributed at its end,
  * for the key on the stack that takes does not fit below this caller's. Returns 1 when the flow is decided.
@@ -480,14 +489,8 @@ static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, stru
 		f->phase = EA_PHASE_DECIDED;
 		return 1;
 	}
-	if (f->phase == EA_PHASE_OPEN) {
-		__u8 phase = flow_sniff(pkt);
-
-		if (phase != EA_PHASE_TLS)
-			p->began_ns = bpf_ktime_get_ns();
-		p->prelude.first = phase == EA_PHASE_PRELUDE;
-		f->phase = phase;
-	}
+	if (f->phase == EA_PHASE_OPEN)
+		flow_begin(f, p, flow_sniff(pkt));
 	if (f->phase == EA_PHASE_HEADER)
 		flow_header(f, p, pkt);
 	/* A reader may find that the rest of the packet is for the next one. */

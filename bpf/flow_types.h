@@ -45,6 +45,23 @@ _Static_assert(EA_FLOW_REDIRECTED << EA_FLOW_FACT_SHIFT == EA_FACT_REDIRECTED &&
 /* Times in 32 bits are in units of about a microsecond, and wrap after 73 minutes. */
 #define EA_TIME_SHIFT 10
 
+enum ea_awaited_flag {
+	EA_AWAITED_PLACED = 1 << 0, /* `next` is known */
+	EA_AWAITED_BUSY = 1 << 1,   /* ingress runs outside the socket's lock, on any CPU */
+	EA_AWAITED_OVER = 1 << 2,   /* nothing more is read */
+	EA_AWAITED_ALERT = 1 << 3,  /* it ended in an alert */
+	/* from bit 16 on: the version it chose, as it stands on the wire */
+};
+
+#define EA_AWAITED_VERSION_SHIFT 16
+
+/* What is known of a TLS server's side between the ClientHello and the first encrypted record. */
+struct ea_awaited {
+	__u64 ns; /* when the ClientHello was complete; then, how long the first payload behind it took */
+	__u32 next;   /* sequence number of the next byte in order */
+	__u32 server; /* enum ea_awaited_flag; changed by whoever holds EA_AWAITED_BUSY */
+};
+
 /* Every followed socket carries this for its life: keep it small. With one word more it takes half as much again. */
 struct ea_flow {
 	__u64 cgroup_id;
@@ -55,7 +72,11 @@ struct ea_flow {
 	__u16 port;           /* remote, as the application asked for it */
 	__u8 phase;           /* enum ea_phase */
 	__u8 flags;           /* enum ea_flow_flag */
-	__u8 addr[16];        /* remote, as the application asked for it */
+	union {
+		__u8 addr[16]; /* remote, as the application asked for it */
+		struct ea_awaited
+			awaited; /* EA_PHASE_ANSWER and behind: the address is not needed any more */
+	};
 };
 
 _Static_assert(sizeof(struct ea_flow) == 56, "with the kernel's 72 bytes before it: 128");
@@ -105,7 +126,7 @@ struct ea_http_pair {
 };
 
 /*
- * Needed while names are read. The key comes first: a name is copied into its host and may run into `spill` while
+ * Needed while names are read; of TLS, only from one packet to the next. The key comes first: a name is copied into its host and may run into `spill` while
  * the verifier looks, never in fact. The readers do not share memory: egress may turn to the next one while
  * ingress still reads answers on another CPU.
  */
@@ -116,12 +137,8 @@ struct ea_parse {
 	struct ea_prelude prelude;
 	struct ea_http_pair http;
 	__u64 began_ns;          /* first payload sent, unless it began a ClientHello */
-	__u64 hello_ns;          /* the ClientHello was complete */
 	struct ea_answer client; /* touched at egress only, */
-	struct ea_answer server; /* and at ingress, by whoever holds server_busy, as is: */
-	__u64 answered_ns;       /* the first payload behind the hello */
-	__u32 server_busy;
-	__u32 pad;
+	struct ea_answer server; /* and at ingress, by whoever holds EA_AWAITED_BUSY */
 };
 
 #endif

@@ -121,12 +121,32 @@ struct {
 	__type(value, struct ea_flow);
 } ea_flows SEC(".maps");
 
-/* While a hello or head is read, and as long as a socket speaks HTTP. */
+/* While a hello or head is read that takes more than a packet, and as long as a socket speaks HTTP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
 	__type(value, struct ea_parse);
 } ea_parses SEC(".maps");
+
+/*
+ * Where a packet of a TLS handshake is read that says all there is to say in itself, as most do: to make a socket's
+ * storage for it and to free it costs more than the reading. Taken and given back within one run of a program; more
+ * than one per CPU, because a program that runs for a process may be preempted by another, and either be interrupted.
+ */
+#define EA_SCRATCHES 3
+
+struct ea_scratch {
+	__u32 taken;
+	__u32 pad;
+	struct ea_parse parse;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EA_SCRATCHES);
+	__type(key, __u32);
+	__type(value, struct ea_scratch);
+} ea_scratches SEC(".maps");
 
 #endif

@@ -61,7 +61,8 @@ struct ea_answer {
 	__u8 placed;  /* `next` is known; this and `over` are kept by flow_answer.h, too */
 	__u8 over;    /* nothing more is read */
 	__u8 verdict; /* of the last step */
-	__u8 pad[6];
+	__u8 ready;   /* kept by flow_answer.h: this is in use */
+	__u8 pad[5];
 	struct ea_window window;
 };
 

@@ -167,6 +167,15 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 	tuple_add_bytes(f, fresh, 0);
 }
 
+static __always_inline void tuple_answer(struct ea_tuple_flow *t, struct ea_packet *pkt)
+{
+	if (!pkt->segment.len || t->flow.awaited.server & EA_AWAITED_OVER ||
+	    !flow_answer_take(&t->flow))
+		return;
+	flow_answer_received(&t->flow, &t->parse, pkt);
+	flow_answer_give(&t->flow);
+}
+
 static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_packet *pkt)
 {
 	struct ea_cursor whole = pkt->cursor;
@@ -181,7 +190,7 @@ static __always_inline void tuple_received(struct ea_tuple_flow *t, struct ea_pa
 	if (t->flow.phase == EA_PHASE_HTTP)
 		flow_http_response(&t->flow, &t->parse, pkt);
 	else if (t->flow.phase == EA_PHASE_ANSWER)
-		flow_answer_received(&t->parse, pkt);
+		tuple_answer(t, pkt);
 }
 
 /* Returns the flow's phase: EA_PHASE_DECIDED if no more names will come of it. */
