@@ -110,7 +110,10 @@ static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 	if (f->phase == EA_PHASE_OPEN && p)
 		flow_begin(f, p, phase);
 	decided = flow_read(f, p, pkt);
-	if (s && !decided && (f->phase != EA_PHASE_ANSWER || flow_answer_is_begun(p)))
+	/* Bytes behind the hello's own packet count towards a limit. */
+	if (s && !decided &&
+	    (f->phase != EA_PHASE_ANSWER || phase == EA_PHASE_ANSWER ||
+	     flow_answer_is_begun(&p->client)))
 		egress_keep(sk, f, p);
 	if (s)
 		scratch_give(s);

@@ -115,10 +115,10 @@ static __always_inline int flow_answer_sent(struct ea_flow *f, struct ea_parse *
 	return 1;
 }
 
-/* Was something read that the next packet has to know of? Not right behind a hello that filled its record. */
-static __always_inline int flow_answer_is_begun(const struct ea_parse *p)
+/* Is the client within a record, or waited for no more? Else the next packet begins as the one behind the hello does. */
+static __always_inline int flow_answer_is_begun(const struct ea_answer *client)
 {
-	return p->client.passed || p->client.record_left;
+	return client->record_left || client->header_have || client->alert_have || client->over;
 }
 
 static __always_inline void answer_read(struct ea_flow *f, struct ea_answer *a,

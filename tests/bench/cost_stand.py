@@ -23,7 +23,7 @@ http {{
 		listen 0.0.0.0:{http} backlog=4096; listen [::]:{http} ipv6only=on backlog=4096;
 		listen 0.0.0.0:{tls} ssl backlog=4096; listen [::]:{tls} ssl ipv6only=on backlog=4096;
 		ssl_certificate {stand}/nginx/server.crt; ssl_certificate_key {stand}/nginx/server.key;
-		ssl_session_tickets off; ssl_session_cache off;
+		ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets off; ssl_session_cache off;
 		location / {{ return 200 "hello\\n"; }}
 	}}
 }}
