@@ -31,9 +31,13 @@ static __always_inline void words_add(void *to, const void *from, int n)
 
 static __always_inline void stats_add(struct ea_stats *to, const struct ea_stats *from)
 {
-	_Static_assert(__builtin_offsetof(struct ea_stats, last_ns) == 9 * sizeof(__u64),
-		       "sums, and nothing else, stand before it");
-	words_add(to, from, 9);
+	_Static_assert(__builtin_offsetof(struct ea_stats, last_ns) == 4 * sizeof(__u64) &&
+			       __builtin_offsetof(struct ea_stats, connect) -
+					       __builtin_offsetof(struct ea_stats, failed) ==
+				       5 * sizeof(__u64),
+		       "sums, and nothing else, stand there");
+	words_add(&to->opened, &from->opened, 4);
+	words_add(&to->failed, &from->failed, 5);
 	words_add(&to->connect, &from->connect, WORDS(to->connect));
 	words_add(&to->handshake, &from->handshake, WORDS(to->handshake));
 	__sync_fetch_and_or(&to->facts, from->facts);
