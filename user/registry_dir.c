@@ -116,12 +116,11 @@ static bool is_list_of(const cJSON *document, enum registry_kind kind)
 
 static bool is_slice(const cJSON *object, const cJSON *list)
 {
-	const cJSON *kind = cJSON_GetObjectItemCaseSensitive(object, "kind");
+	const char *kind = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "kind"));
+	const char *of = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(list, "kind"));
 
-	if (!kind && list)
-		return strcmp(cJSON_GetObjectItemCaseSensitive(list, "kind")->valuestring,
-			      "EndpointSliceList") == 0;
-	return cJSON_IsString(kind) && strcmp(kind->valuestring, "EndpointSlice") == 0;
+	return kind ? strcmp(kind, "EndpointSlice") == 0
+		    : of && strcmp(of, "EndpointSliceList") == 0;
 }
 
 static int put_object(const struct loader *loader, const cJSON *object, const cJSON *list)
