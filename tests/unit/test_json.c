@@ -700,7 +700,6 @@ int main(void)
 		cmocka_unit_test(test_strings),
 		cmocka_unit_test(test_print_no_memory),
 		cmocka_unit_test(test_parse_no_memory),
-		cmocka_unit_test(test_tree_why),
 		cmocka_unit_test(test_time),
 		cmocka_unit_test(test_time_print),
 		cmocka_unit_test(test_text_limit),
