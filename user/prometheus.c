@@ -330,13 +330,12 @@ static void pull_header(struct pull *q)
 	list->generated_ms = (uint64_t)(q->p.at * 1000);
 	pull_note(
 		q, silent,
-		"%" PRIu64 " agents do not say since when they count (they are older, or "
-		"egress_agent_counters_start_time_seconds is not kept): what was counted before a "
+		"agents that do not say since when they count: %" PRIu64 "; they are older, or "
+		"egress_agent_counters_start_time_seconds is not kept: what they counted before a "
 		"restart may be counted twice");
-	pull_note(q, q->orphans,
-		  "%" PRIu64 " series left out: there is no egress_destination_info for them");
+	pull_note(q, q->orphans, "series left out, there is no " INFO " for them: %" PRIu64);
 	pull_note(q, q->unreadable,
-		  "%" PRIu64 " series left out: their labels or values are none of an agent's");
+		  "series left out, their labels or values are none of an agent's: %" PRIu64);
 }
 
 static int pull_all(struct pull *q)

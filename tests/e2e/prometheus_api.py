@@ -220,7 +220,7 @@ def check_dump(url, want):
     found = check_schema.faults(document)
     say(not found, "it is a DestinationList by the schema", "; ".join(found[:3]))
     notes = [line for line in err.splitlines() if line]
-    say(len(notes) == 1 and "1 agents do not say since when they count" in notes[0],
+    say(len(notes) == 1 and "agents that do not say since when they count: 1;" in notes[0],
         "the agent that does not say since when it counts is one note", err)
     return document
 
