@@ -14,6 +14,8 @@
 
 /* A sidecar's own legs tell of its application's for a while after both are gone. */
 #define PROXY_GRACE_NS 120000000000ULL
+/* Whoever is gone is waited for that long after its last use to be named by a pod list that has not got it yet. */
+#define NAME_GRACE_NS 3600000000000ULL
 
 /* One cgroup, or workload without one, of the snapshot. */
 struct party {
@@ -57,6 +59,14 @@ static bool is_idle(const struct leaving *l, uint64_t last_ns)
 {
 	return l->rules->expiry_ns &&
 	       (int64_t)(l->rules->now_ns - last_ns) >= (int64_t)l->rules->expiry_ns;
+}
+
+/* Unused for so long, or for the idle time if that is less. */
+static bool is_past(const struct leaving *l, uint64_t last_ns, uint64_t grace_ns)
+{
+	if (l->rules->expiry_ns)
+		grace_ns = MIN(grace_ns, l->rules->expiry_ns);
+	return (int64_t)(l->rules->now_ns - last_ns) >= (int64_t)grace_ns;
 }
 
 /* ---- the cgroups ---- */
@@ -302,13 +312,9 @@ static void to_remainder(struct item *it, bool internal)
 /* Evidence of what a sidecar did: idle or gone, it is one sum; a later one for all sidecars that are gone. */
 static void decide_proxy(const struct leaving *l, struct item *it)
 {
-	uint64_t age = l->rules->now_ns - it->last_ns, grace = PROXY_GRACE_NS;
-
-	if (l->rules->expiry_ns)
-		grace = MIN(grace, l->rules->expiry_ns);
 	if (is_ours(it->party->id))
 		return;
-	if (it->party->gone && (int64_t)(age - grace) >= 0) {
+	if (it->party->gone && is_past(l, it->last_ns, PROXY_GRACE_NS)) {
 		it->why = LEAVE_GONE;
 		to_remainder(it, it->row->key.internal);
 		it->to.cgroup_id = EA_CGROUP_PROXIES;
@@ -333,7 +339,7 @@ static void decide(const struct leaving *l, const struct group *g, struct item *
 		it->why = LEAVE_IDLE;
 		to_remainder(it, it->line ? g->internal : it->internal);
 	} else if (it->party->gone && !is_ours(it->party->id) && !it->open &&
-		   (it->settled || is_idle(l, it->last_ns))) {
+		   (it->settled || is_past(l, it->last_ns, NAME_GRACE_NS))) {
 		it->why = LEAVE_GONE;
 	}
 }
