@@ -387,6 +387,30 @@ static void test_back(void **state)
 	world_close(w);
 }
 
+/* As long as a row of a line is still in use, none of it goes: half a line would be one that has fallen. */
+static void test_together(void **state)
+{
+	struct world *w = world_open(200);
+	uint64_t a = cgroup_make(w, "x.service/a"), b = cgroup_make(w, "x.service/b");
+	struct destination_list list;
+
+	(void)state;
+	count(w, row_get(w, a, EA_PROTO_TLS, "h.example", 0), 1);
+	count(w, row_get(w, b, EA_PROTO_TLS, "h.example", 0), 2);
+	w->maps.rows[1].key.retired = 1; /* as an agent leaves it that is killed between the two */
+	w->now += EXPIRY;
+	assert_int_equal(sweep(w), 1);
+	list = list_of(w);
+	assert_int_equal(find(&list, "x.service", "h.example", PROTOCOL_TLS)->opened, 3);
+	destination_list_done(&list);
+	assert_int_equal(sweep(w), 2);
+	list = list_of(w);
+	assert_int_equal(list.n, 1);
+	assert_int_equal(find(&list, "x.service", "~other", PROTOCOL_TLS)->opened, 3);
+	destination_list_done(&list);
+	world_close(w);
+}
+
 /* A sidecar and its application end: no leg of the one becomes a destination, and what was originated stays so. */
 static void test_sidecar(void **state)
 {
@@ -640,6 +664,7 @@ int main(void)
 		cmocka_unit_test(test_forgotten),   cmocka_unit_test(test_bounded),
 		cmocka_unit_test(test_pod_is_kept), cmocka_unit_test(test_pod_comes_late),
 		cmocka_unit_test(test_settle),      cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_together),
 	};
 
 	return cmocka_run_group_tests_name("leave", tests, NULL, NULL);
