@@ -337,9 +337,10 @@ head_of() {
 	echo "$(wc -l <"$TRAFFIC_DIR/head.headers") header lines as for GET"
 }
 
-# The length of an answer may change from one to the next; that there is one may not.
+# The length of an answer may change from one to the next; that there is one may not. How a body of unknown length is
+# framed is only said where there is a body, which RFC 9110 section 9.3.2 leaves open.
 headers_of() {
-	tr -d '\r' <"$1" | grep -v -i '^date:' | sed 's/^\(content-length:\).*/\1/I' | sort
+	tr -d '\r' <"$1" | grep -v -i -E '^(date|connection|transfer-encoding):' | sed 's/^\(content-length:\).*/\1/I' | sort
 }
 
 allow() {
