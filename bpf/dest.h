@@ -49,6 +49,12 @@ static __always_inline void ea_observe(const struct ea_dest_key *key)
 /* As exact as the last use of an address is known. */
 #define EA_ADDR_FRESH_NS 1000000000ULL
 
+/* Counters of a destination; NULL if there is no such destination any more. */
+static __always_inline struct ea_stats *stats_find(__u32 id)
+{
+	return bpf_map_lookup_elem(&ea_stats, &id);
+}
+
 /* Counters of a destination, created if need be. NULL (counted) without memory. */
 static __always_inline struct ea_stats *stats_get(__u32 id)
 {

@@ -109,7 +109,8 @@ static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 		p = &s->parse;
 	if (f->phase == EA_PHASE_OPEN && p)
 		flow_begin(f, p, phase);
-	decided = flow_read(f, p, pkt);
+	/* The verifier need not follow the other readers into a scratch. */
+	decided = s ? flow_handshake(f, p, pkt) : flow_read(f, p, pkt);
 	/* Bytes behind the hello's own packet count towards a limit. */
 	if (s && !decided &&
 	    (f->phase != EA_PHASE_ANSWER || phase == EA_PHASE_ANSWER ||
@@ -330,8 +331,10 @@ static __always_inline struct ea_flow *sockops_flow_new(struct bpf_sock_ops *ctx
 		return NULL;
 	}
 	/* A socket may be connected again after AF_UNSPEC. */
-	__builtin_memset(f, 0, sizeof(*f));
-	bpf_sk_storage_delete(&ea_parses, sk);
+	if (f->cgroup_id || f->flags) {
+		__builtin_memset(f, 0, sizeof(*f));
+		bpf_sk_storage_delete(&ea_parses, sk);
+	}
 	return f;
 }
 

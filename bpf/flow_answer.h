@@ -58,7 +58,7 @@ static __always_inline void flow_answer_begin(struct ea_flow *f, struct ea_parse
  * Bytes within a ClientHello. Returns 1 when the flow is decided. Behind a whole hello the handshake is followed, but
  * not in a tunnel: its destination is the tunnel's.
  */
-static __always_inline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
+static __noinline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
 {
 	enum ea_verdict v = ea_tls_feed(&p->tls, &pkt->bytes, pkt->cursor, p->key.host);
 	int tunnel = f->dest_id != 0;

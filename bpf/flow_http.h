@@ -68,12 +68,11 @@ static __always_inline int http_in_order(struct ea_http *h, __u32 *next, struct 
 	return order;
 }
 
-/* The destination a complete head names. */
-static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
+/* The key of the destination that a complete head names. */
+static __always_inline void http_key(struct ea_flow *f, struct ea_parse *p)
 {
 	struct ea_http *h = &p->http.request;
 	__u8 source = h->method == EA_METHOD_CONNECT ? EA_SOURCE_CONNECT : EA_SOURCE_HTTP;
-	__u32 id;
 
 	flow_key(f, &p->key, EA_PROTO_HTTP);
 	if (!(h->flags & EA_HTTP_HOST_DONE))
@@ -83,8 +82,53 @@ static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p)
 			      h->flags & EA_HTTP_TOO_LONG ? EA_HOST_MAX + 1 : h->host_len);
 	if (p->key.source != EA_SOURCE_IP)
 		ea_observe(&p->key);
-	id = dest_get(&p->key);
+}
+
+/* Does the key name the same host as the one before on this connection? Of a key, nothing else can have changed. */
+static __always_inline int http_is_last(const struct ea_parse *p)
+{
+	const struct ea_last *l = &p->http.last;
+	const __u64 *host = (const __u64 *)p->key.host;
+	__u64 differs = 0;
+
+	if (!l->dest_id || l->host_len != p->key.host_len || l->source != p->key.source)
+		return 0;
+	for (int i = 0; i < EA_LAST_HOST_MAX / 8; i++)
+		differs |= l->host[i] ^ host[i];
+	return !differs;
+}
+
+/* Not what has no destination of its own: each time it goes there is counted. */
+static __always_inline void http_remember(struct ea_parse *p, __u32 id)
+{
+	struct ea_last *l = &p->http.last;
+
+	l->dest_id = p->key.source == EA_SOURCE_OTHER || p->key.host_len > EA_LAST_HOST_MAX ? 0
+											    : id;
+	l->host_len = p->key.host_len;
+	l->source = p->key.source;
+	__builtin_memcpy(l->host, p->key.host, sizeof(l->host));
+}
+
+/*
+ * The destination a complete head names, and its counters (NULL without memory). To look for the same long key with
+ * each request would be the dearest part of it.
+ */
+static __always_inline __u32 http_dest(struct ea_flow *f, struct ea_parse *p,
+				       struct ea_stats **ret_stats)
+{
+	__u32 id = p->http.last.dest_id;
+	struct ea_stats *s;
+
+	http_key(f, p);
+	s = http_is_last(p) ? stats_find(id) : NULL;
+	if (!s) {
+		id = dest_get(&p->key);
+		http_remember(p, id);
+		s = stats_get(id);
+	}
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
+	*ret_stats = s;
 	return id;
 }
 
@@ -129,14 +173,13 @@ static __always_inline void http_push(struct ea_http_pair *pair, __u32 id, __u64
 static __always_inline void http_request_head(struct http_run *r)
 {
 	struct ea_http_pair *pair = &r->parse->http;
-	__u32 id = http_dest(r->flow, r->parse);
 	struct ea_stats *s;
+	__u32 id = http_dest(r->flow, r->parse, &s);
 
 	if (!r->flow->dest_id) {
 		ea_count(EA_COUNT_HTTP);
 		flow_attribute(r->flow, id, 0);
 	}
-	s = stats_get(id);
 	if (s) {
 		__sync_fetch_and_add(&s->requests, 1);
 		stats_facts(s, flow_facts(r->flow));
@@ -478,6 +521,15 @@ static __always_inline void flow_begin(struct ea_flow *f, struct ea_parse *p, __
 	f->phase = phase;
 }
 
+/* Payload of a ClientHello or behind it, if that is where the flow is. Returns 1 when the flow is decided. */
+static __always_inline int flow_handshake(struct ea_flow *f, struct ea_parse *p,
+					  struct ea_packet *pkt)
+{
+	if (f->phase == EA_PHASE_TLS && flow_tls(f, p, pkt))
+		return 1;
+	return f->phase == EA_PHASE_ANSWER ? flow_answer_sent(f, p, pkt) : 0;
+}
+
 /*
  * New payload of a flow that is not decided. p may be NULL for want of memory: such a flow is attributed at its end,
  * for the key on the stack that takes does not fit below this caller's. Returns 1 when the flow is decided.
@@ -498,9 +550,7 @@ static __always_inline int flow_read(struct ea_flow *f, struct ea_parse *p, stru
 		return 1;
 	if (f->phase == EA_PHASE_PRELUDE && flow_prelude(f, p, pkt))
 		return 1;
-	if (f->phase == EA_PHASE_TLS && flow_tls(f, p, pkt))
-		return 1;
-	return f->phase == EA_PHASE_ANSWER ? flow_answer_sent(f, p, pkt) : 0;
+	return flow_handshake(f, p, pkt);
 }
 
 #endif

@@ -107,8 +107,21 @@ struct ea_answered {
 	__u32 pad;
 };
 
+/* Longer names are looked up each time. */
+#define EA_LAST_HOST_MAX 64
+
+/* The destination of the connection's last request. */
+struct ea_last {
+	__u64 host[EA_LAST_HOST_MAX / 8]; /* as in its key */
+	__u32 dest_id;                    /* 0: none is remembered */
+	__u16 host_len;
+	__u8 source;
+	__u8 pad;
+};
+
 struct ea_http_pair {
-	struct ea_http request;  /* touched at egress only */
+	struct ea_http request; /* touched at egress only, as is: */
+	struct ea_last last;
 	struct ea_http response; /* touched at ingress only, by whoever holds `busy`, as are: */
 	struct ea_answered answered;
 	__u64 first_ns; /* first byte of the answer at hand */

@@ -36,6 +36,11 @@ static inline struct ea_stats *stats_get(__u32 id)
 	return &native_stats;
 }
 
+static inline struct ea_stats *stats_find(__u32 id)
+{
+	return stats_get(id);
+}
+
 static inline struct ea_request_stats *requests_get(const struct ea_request_key *key)
 {
 	return &native_requests[key->code / 100];
