@@ -243,10 +243,13 @@ static __always_inline void ingress_answer(struct bpf_sock *sk, struct ea_flow *
 	}
 	if (flow_answer_received(f, p, pkt) && s) {
 		kept = bpf_sk_storage_get(&ea_parses, sk, p, BPF_SK_STORAGE_GET_F_CREATE);
-		if (kept)
+		if (kept) {
 			__builtin_memcpy(&kept->server, &p->server, ANSWER_SIZE);
-		else
+		} else {
+			/* What was read is lost: the next packet must not be taken for the first. */
 			ea_count(EA_COUNT_NO_PARSE_MEMORY);
+			__sync_fetch_and_or(&f->awaited.server, EA_AWAITED_OVER);
+		}
 	}
 	if (s)
 		scratch_give(s);
