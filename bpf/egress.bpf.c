@@ -490,7 +490,8 @@ int ea_account(struct bpf_iter__bpf_sk_storage_map *ctx)
 	if (!f->dest_id)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(sk);
-	s = stats_get(f->dest_id);
+	/* Not for a datagram socket: that counters are missing tells it that its destination has left. */
+	s = tp ? stats_get(f->dest_id) : NULL;
 	if (tp && s)
 		flow_account(f, tp, s);
 	return 0;
