@@ -18,9 +18,9 @@ trap 'rm -f "$OUT"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# NAME STATUS PASSED FAILED SKIPPED: add up one program's cases.
+# NAME STATUS PASSED FAILED SKIPPED BEGUN: add up one program's cases. BEGUN: $SECONDS when it was started.
 account() {
-	local name=$1 status=$2 passed=$3 failed=$4 skipped=$5 skips=
+	local name=$1 status=$2 passed=$3 failed=$4 skipped=$5 took=$((SECONDS - $6)) skips=
 
 	if ((status != 0 && failed == 0)); then
 		failed=1
@@ -33,7 +33,7 @@ account() {
 	fi
 	((skipped == 0)) || skips=", $skipped SKIPPED"
 	PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
-	printf '%-34s %4d passed, %d failed%s\n' "$name" "$passed" "$failed" "$skips"
+	printf '%-40s %4d s %5d passed, %d failed%s\n' "$name" "$took" "$passed" "$failed" "$skips"
 }
 
 count() {
@@ -42,24 +42,24 @@ count() {
 
 # A cmocka program.
 unit() {
-	local status=0
+	local status=0 begun=$SECONDS
 
 	timeout 300 "$1" >"$OUT" 2>&1 || status=$?
 	grep -E '^\[  FAILED  \]|ERROR|runtime error' "$OUT" | head -n 20 || true
 	account "$1" "$status" "$(count '^\[       OK \]')" "$(count '^\[  FAILED  \] .*[^:]$')" \
-		"$(count '^\[  SKIPPED \] .*[^:]$')"
+		"$(count '^\[  SKIPPED \] .*[^:]$')" "$begun"
 }
 
 # A program that prints the test protocol.
 tap() {
-	local status=0 show='^(not ok|skip) - '
+	local status=0 begun=$SECONDS show='^(not ok|skip) - '
 
 	[[ -z ${VERBOSE:-} ]] || show='^(ok|not ok|skip) - '
 	timeout 900 "$@" </dev/null >"$OUT" 2>"$OUT.err" || status=$?
 	grep -E "$show" "$OUT" | sed 's/^skip/SKIP/' || true
 	((status == 0)) || tail -n 20 "$OUT.err" >&2
 	rm -f "$OUT.err"
-	account "$*" "$status" "$(count '^ok - ')" "$(count '^not ok - ')" "$(count '^skip - ')"
+	account "$*" "$status" "$(count '^ok - ')" "$(count '^not ok - ')" "$(count '^skip - ')" "$begun"
 }
 
 layer() {
