@@ -344,8 +344,8 @@ def broken(objects):
             first(o, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(port="metrics")
     if Objects(objects).of("PrometheusRule"):
         changes["a rule less"] = lambda o: first(o, "PrometheusRule")["spec"]["groups"][0]["rules"].pop()
-        changes["a dashboard that nobody finds"] = lambda o: next(
-            one for one in Objects(o).of("ConfigMap") if "dashboard" in one["metadata"]["name"])["metadata"]["labels"].pop("grafana_dashboard")
+    if dashboards(objects):
+        changes["a dashboard that nobody finds"] = lambda o: dashboards(o)[0]["metadata"]["labels"].pop("grafana_dashboard")
     if Objects(objects).of("SecurityContextConstraints"):
         changes["constraints that allow privilege"] = lambda o: \
             first(o, "SecurityContextConstraints").update(allowPrivilegedContainer=True)
@@ -361,6 +361,11 @@ def broken_for_openapi():
         "a kind that is not there": lambda o: o[0].update(apiVersion="v2"),
         "a mount without a name": lambda o: Objects(o).container["volumeMounts"][0].pop("name"),
     }
+
+
+def dashboards(objects):
+    """The ConfigMaps that hold one."""
+    return [one for one in Objects(objects).of("ConfigMap") if "dashboard" in one["metadata"]["name"]]
 
 
 def report(name, wrong):
