@@ -150,7 +150,7 @@ $(B)/bench/%.bpf.o: tests/bench/%.bpf.c
 	$(call msg,BPF,$@)$(CLANG) $(BPF_FLAGS) -c $< -o $@
 
 fuzz: $(FUZZ:%=$(B)/fuzz/fuzz_%) $(B)/fuzz/seeds ## run each fuzz target for FUZZ_SECONDS (60), from the test cases' seeds
-	@mkdir -p $(FUZZ:%=$(B)/fuzz/corpus/%)
+	@mkdir -p $(addprefix $(B)/fuzz/corpus/,$(FUZZ) registry prometheus)
 	@$(B)/fuzz/seeds $(B)/fuzz/corpus
 	@/usr/bin/python3 tests/golden/replay_captures.py --seeds $(B)/fuzz/corpus/capture
 	@cp tests/fuzz/registry.yaml $(B)/fuzz/corpus/registry/
