@@ -37,7 +37,7 @@ FAILED = 0
 def say(ok, name, why=""):
     global FAILED
     FAILED += not ok
-    why = "".join(c if c.isprintable() else "?" for c in why)[:400]
+    why = "".join(c if c.isprintable() else "?" for c in why)[:800]
     print(f"ok - {name}" if ok else f"not ok - {name}: {why}", flush=True)
 
 
@@ -311,7 +311,7 @@ class Sequence:
         for key in sorted(want.keys() | got.keys()):
             if want.get(key) != got.get(key):
                 why = "missing" if key not in got else "should be gone" if key not in want else "another version"
-                return f"{key}: {why}; {probe.ask('status')[0]}"
+                return f"{key}: {why}; {[x for x in probe.ask('status')[0] if key[0] in x]}"
         return ""
 
     def names(self, probe):
