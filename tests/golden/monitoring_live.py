@@ -51,7 +51,10 @@ class Agent(http.server.BaseHTTPRequestHandler):
                          else "text/plain; version=0.0.4; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.wfile.write(body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # Prometheus ended in the middle of a scrape, as it does at the end
 
     def log_message(self, format, *args):  # pylint: disable=redefined-builtin
         """Silence."""
