@@ -10,7 +10,7 @@
 #ifndef BPF_HTTP_H
 #define BPF_HTTP_H
 
-#include "http_field.h"
+#include "http_word.h"
 
 /* A GSO packet of 64 KiB in windows, plus a head of EA_PRELUDE_MAX bytes read byte by byte. */
 #define EA_HTTP_ROUNDS (2 * EA_PRELUDE_MAX)
@@ -64,7 +64,7 @@ static __always_inline enum ea_verdict http_byte(struct ea_http *h, __u8 *host, 
 {
 	switch (h->state) {
 	case EA_HTTP_METHOD:
-		return http_method_byte(h, c);
+		return http_method_word(h) ? EA_AGAIN : http_method_byte(h, c);
 	case EA_HTTP_SCHEME:
 		if (c == '\n')
 			return http_line_without_version(h);
@@ -77,19 +77,21 @@ static __always_inline enum ea_verdict http_byte(struct ea_http *h, __u8 *host, 
 		http_authority_byte(h, host, c);
 		break;
 	case EA_HTTP_VERSION:
-		return http_version_byte(h, c);
+		return http_version_word(h) ? EA_AGAIN : http_version_byte(h, c);
 	case EA_HTTP_LINE_END:
 		http_line_end_byte(h, c);
 		break;
 	case EA_HTTP_STATUS_VERSION:
+		return http_status_word(h) ? EA_AGAIN : http_status_byte(h, c);
 	case EA_HTTP_STATUS_CODE:
 		return http_status_byte(h, c);
 	case EA_HTTP_FIELD:
-		return http_field_byte(h, c);
+		return http_field_word(h, c) ? EA_AGAIN : http_field_byte(h, c);
 	case EA_HTTP_FIELD_NAME:
 		return http_name_byte(h, c);
 	case EA_HTTP_VALUE_HOST:
-		http_host_value_byte(h, host, c);
+		if (!http_host_word(h, host))
+			http_host_value_byte(h, host, c);
 		break;
 	case EA_HTTP_VALUE_LENGTH:
 		http_length_byte(h, c);

@@ -176,17 +176,20 @@ static __always_inline void http_authority_byte(struct ea_http *h, __u8 *host, _
 static __always_inline enum ea_verdict http_target(struct ea_http *h)
 {
 	__u32 from = h->c.off - h->window_off;
-	__u32 lf = http_find(h, from, '\n');
+	__u32 lf = http_find(h, from, '\n'), space = http_find(h, from, ' ');
 
-	if (lf < h->window_len && lf < http_find(h, from, ' ')) {
+	if (lf < h->window_len && lf < space) {
 		h->c.off = h->window_off + lf + 1;
 		return http_line_without_version(h);
 	}
-	if (http_skip_past(h, ' ')) {
-		h->pos = 0;
-		h->flags &= ~EA_HTTP_FOREIGN;
-		h->state = EA_HTTP_VERSION;
+	if (space >= h->window_len) {
+		h->c.off = h->window_off + h->window_len;
+		return EA_AGAIN;
 	}
+	h->c.off = h->window_off + space + 1;
+	h->pos = 0;
+	h->flags &= ~EA_HTTP_FOREIGN;
+	h->state = EA_HTTP_VERSION;
 	return EA_AGAIN;
 }
 

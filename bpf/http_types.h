@@ -12,6 +12,8 @@
 #include "packet.h"
 
 #define EA_WINDOW 64
+/* The longest that is read at once: "transfer-encoding:", in words. */
+#define EA_WINDOW_AHEAD 24
 
 enum ea_http_state {
 	/* request line */
@@ -62,8 +64,9 @@ enum ea_http_flag {
 };
 
 struct ea_http {
-	__u64 window[EA_WINDOW / 8]; /* bytes of the current packet, from window_off */
-	struct ea_cursor c;          /* the packet at hand */
+	__u64 window[EA_WINDOW / 8 +
+		     1];    /* bytes of the packet, from window_off; room as in struct ea_window */
+	struct ea_cursor c; /* the packet at hand */
 	__u64 body; /* body or chunk bytes still to pass; Content-Length or chunk size while they are read */
 	__u64 word;  /* the method's first 8 characters, or the status code */
 	__u64 bytes; /* of this message so far, not yet reported */
@@ -106,14 +109,17 @@ static __always_inline void http_reset(struct ea_http *h)
 	h->fields = 0;
 }
 
-/* Have the window hold the byte at h->c.off. Negative on a failed load. Needs h->c.off < h->c.end. */
+/*
+ * Have the window hold the byte at h->c.off, and EA_WINDOW_AHEAD of them if the packet has as many. Negative on a
+ * failed load. Needs h->c.off < h->c.end.
+ */
 static __always_inline int http_window(struct ea_http *h, const struct ea_bytes *b)
 {
-	__u32 n;
+	__u32 at = h->c.off - h->window_off, left = h->c.end - h->c.off, n;
 
-	if (h->c.off - h->window_off < h->window_len)
+	if (at < h->window_len && h->window_len - at >= ea_min(left, EA_WINDOW_AHEAD))
 		return 0;
-	n = ea_clamp(ea_min(h->c.end - h->c.off, EA_WINDOW), EA_WINDOW);
+	n = ea_clamp(ea_min(left, EA_WINDOW), EA_WINDOW);
 	if (ea_load(b, h->c.off, h->window, n))
 		return -1;
 	h->window_off = h->c.off;
@@ -121,27 +127,43 @@ static __always_inline int http_window(struct ea_http *h, const struct ea_bytes 
 	return 0;
 }
 
-/*
- * Place of the first `byte` in the window at or behind `from`, or EA_WINDOW. Eight bytes at a time: the high bit
- * of each byte of `hits` says whether that byte of the word is the one looked for.
- */
-static __always_inline __u32 http_find(const struct ea_http *h, __u32 from, __u8 byte)
+/* The high bit of each byte of the word that is the one given, and of no other. */
+static __always_inline __u64 word_hits(__u64 word, __u8 byte)
 {
 	const __u64 low7 = 0x7f7f7f7f7f7f7f7fULL;
-	__u64 pattern = 0x0101010101010101ULL * byte;
 
+	word ^= 0x0101010101010101ULL * byte;
+	return ~(((word & low7) + low7) | word | low7);
+}
+
+/* The same for bytes that are blanks or controls: up to 0x20. */
+static __always_inline __u64 word_blanks(__u64 word)
+{
+	const __u64 low7 = 0x7f7f7f7f7f7f7f7fULL;
+
+	return ~(((word & low7) + 0x5f5f5f5f5f5f5f5fULL) | word | low7);
+}
+
+/* Place of the first byte in memory that was hit, 0 to 7; 8: none. */
+static __always_inline __u32 word_first(__u64 hits)
+{
+	/* The lowest hit is 1 << 8k+7; the product's top byte is then k. */
+	return hits ? ((hits & -hits) >> 7) * 0x0001020304050607ULL >> 56 : 8;
+}
+
+/* Place of the first `byte` in the window at or behind `from`, or EA_WINDOW. Eight bytes at a time. */
+static __always_inline __u32 http_find(const struct ea_http *h, __u32 from, __u8 byte)
+{
 	for (__u32 i = 0; i < EA_WINDOW / 8; i++) {
-		__u64 word, hits;
+		__u64 hits;
 
 		if (i < from / 8)
 			continue;
-		word = h->window[i] ^ pattern;
-		hits = ~(((word & low7) + low7) | word | low7);
+		hits = word_hits(h->window[i], byte);
 		if (i == from / 8)
 			hits &= ~0ULL << (from % 8 * 8);
-		/* The lowest hit is 1 << 8k+7; the product's top byte is then k. */
 		if (hits)
-			return i * 8 + (((hits & -hits) >> 7) * 0x0001020304050607ULL >> 56);
+			return i * 8 + word_first(hits);
 	}
 	return EA_WINDOW;
 }
