@@ -63,7 +63,9 @@ static __always_inline struct ea_scratch *scratch_take(void)
 
 		if (!s || __sync_lock_test_and_set(&s->taken, 1))
 			continue;
-		__builtin_memset(&s->parse.key, 0, __builtin_offsetof(struct ea_parse, tls.window));
+		__builtin_memset(&s->parse.key, 0,
+				 __builtin_offsetof(struct ea_parse, tls.window) -
+					 __builtin_offsetof(struct ea_parse, key));
 		__builtin_memset(&s->parse.client, 0, ANSWER_SIZE);
 		__builtin_memset(&s->parse.server, 0, ANSWER_SIZE);
 		return s;
@@ -89,19 +91,16 @@ static __always_inline void egress_keep(struct bpf_sock *sk, struct ea_flow *f, 
 	f->phase = EA_PHASE_DECIDED;
 }
 
-/* The reader's storage is made with the first byte that needs it, and goes with the decision. */
-static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
+/* The reader's storage, p, is made with the first byte that needs it (NULL), and goes with the decision. */
+static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f, struct ea_parse *p,
 					struct ea_packet *pkt)
 {
-	struct ea_parse *p = NULL;
 	struct ea_scratch *s;
 	__u8 phase = f->phase;
 	int decided;
 
 	if (phase == EA_PHASE_OPEN)
 		phase = flow_sniff(pkt);
-	else
-		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
 	s = !p && (phase == EA_PHASE_TLS || phase == EA_PHASE_ANSWER) ? scratch_take() : NULL;
 	if (!p && !s)
 		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -122,21 +121,10 @@ static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f,
 		bpf_sk_storage_delete(&ea_parses, sk);
 }
 
-/* What is new in the packet: on an HTTP connection bytes of a body may be missing. */
-static __always_inline int egress_in_order(struct bpf_sock *sk, struct ea_flow *f,
-					   struct ea_packet *pkt)
-{
-	struct ea_parse *p = NULL;
-
-	if (f->phase == EA_PHASE_HTTP)
-		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
-	return p ? http_in_order(&p->http.request, &f->next, pkt)
-		 : packet_in_order(pkt, &f->next, NULL);
-}
-
 static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *sk,
 					struct ea_flow *f)
 {
+	struct ea_parse *p = NULL;
 	struct ea_packet pkt;
 	int order;
 
@@ -154,11 +142,13 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 		flow_first(f, &pkt.segment);
 	if (!pkt.segment.len)
 		return;
-	order = egress_in_order(sk, f, &pkt);
+	if (f->phase != EA_PHASE_OPEN)
+		p = bpf_sk_storage_get(&ea_parses, sk, NULL, 0);
+	order = flow_in_order(f, p, &pkt);
 	if (order < 0)
 		flow_count_gap(f);
 	if (order > 0)
-		egress_read(sk, f, &pkt);
+		egress_read(sk, f, p, &pkt);
 }
 
 static __always_inline int addr_is_internal(const __u8 addr[16])

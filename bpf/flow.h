@@ -80,6 +80,17 @@ static __always_inline void flow_key_name(struct ea_dest_key *key, __u8 source, 
 	key->host_len = len;
 }
 
+/* The flow's bytes are another reader's from now on. Where it stands is kept with HTTP's state, while that is read:
+ * with each answer, ingress looks at the flow, which is not written to by then. */
+static __always_inline void flow_turn_to(struct ea_flow *f, struct ea_parse *p, __u8 phase)
+{
+	if (phase == EA_PHASE_HTTP && f->phase != phase)
+		p->http.sent_next = f->next;
+	else if (f->phase == EA_PHASE_HTTP && f->phase != phase)
+		f->next = p->http.sent_next;
+	f->phase = phase;
+}
+
 /* The parts of the destination's facts that the first packet told. */
 static __always_inline __u32 flow_facts(const struct ea_flow *f)
 {
@@ -273,7 +284,7 @@ static __always_inline void flow_header(struct ea_flow *f, struct ea_parse *p,
 	if (v == EA_MORE)
 		return;
 	pkt->cursor = p->prelude.c;
-	f->phase = v == EA_DONE ? flow_sniff(pkt) : EA_PHASE_PRELUDE;
+	flow_turn_to(f, p, v == EA_DONE ? flow_sniff(pkt) : EA_PHASE_PRELUDE);
 	p->prelude.first = v == EA_DONE;
 }
 

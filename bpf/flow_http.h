@@ -68,6 +68,15 @@ static __always_inline int http_in_order(struct ea_http *h, __u32 *next, struct 
 	return order;
 }
 
+/* The same of what the pod sends, whoever reads it. p may be NULL, but not with HTTP. */
+static __always_inline int flow_in_order(struct ea_flow *f, struct ea_parse *p,
+					 struct ea_packet *pkt)
+{
+	return p && f->phase == EA_PHASE_HTTP
+		       ? http_in_order(&p->http.request, &p->http.sent_next, pkt)
+		       : packet_in_order(pkt, &f->next, NULL);
+}
+
 /* The key of the destination that a complete head names. */
 static __always_inline void http_key(struct ea_flow *f, struct ea_parse *p)
 {
@@ -139,35 +148,46 @@ enum { HTTP_RESYNC_AT = 1, HTTP_RESYNC_FIRST = 2 };
  * each request before it is pushed; an earlier call may still wait to be obeyed. Without an ACK (a request within
  * the SYN) answers begin with the first byte received.
  */
-static __always_inline void http_resync(struct ea_http_pair *pair, __u32 seq, int has_ack)
+static __always_inline void http_resync(struct ea_parse *p, __u32 seq, int has_ack)
 {
-	__u32 known = pair->resync ? pair->resync_next : pair->next;
-	int lost = pair->response.state == EA_HTTP_DEAD && !pair->resync;
+	struct ea_http_order *o = &p->order;
+	__u32 known = o->resync ? o->resync_next : p->http.next;
+	int lost = p->http.deaf && !o->resync;
 
-	if (pair->resync == HTTP_RESYNC_FIRST)
+	if (o->resync == HTTP_RESYNC_FIRST)
 		return;
-	if (pair->pushed && !lost && (__s32)(seq - known) <= 0)
+	if (p->http.pushed && !lost && (__s32)(seq - known) <= 0)
 		return;
-	pair->resync_next = seq;
-	pair->resync_popped = pair->pushed;
-	__sync_lock_test_and_set(&pair->resync, has_ack ? HTTP_RESYNC_AT : HTTP_RESYNC_FIRST);
+	o->resync_next = seq;
+	o->resync_popped = p->http.pushed;
+	__sync_lock_test_and_set(&o->resync, has_ack ? HTTP_RESYNC_AT : HTTP_RESYNC_FIRST);
 }
 
 /* Remember a request until its answer. Too many: answers are not paired on this connection any more. */
-static __always_inline void http_push(struct ea_http_pair *pair, __u32 id, __u64 now)
+static __always_inline void http_push(struct ea_parse *p, __u32 id, __u64 now)
 {
-	__u32 at = pair->pushed & (EA_PIPELINE_MAX - 1);
+	struct ea_http_pair *pair = &p->http;
+	struct ea_pending *q = &pair->pending[pair->pushed & (EA_PIPELINE_MAX - 1)];
 
-	if (pair->blind)
+	if (p->order.blind)
 		return;
 	if (pair->pushed - pair->popped >= EA_PIPELINE_MAX) {
 		ea_count(EA_COUNT_PIPELINE);
-		pair->blind = 1;
+		p->order.blind = 1;
 		return;
 	}
-	pair->pending[at] =
-		(struct ea_pending){.asked_ns = now, .dest_id = id, .method = pair->request.method};
-	__sync_fetch_and_add(&pair->pushed, 1);
+	q->asked_ns = now;
+	q->dest_id = id;
+	pair->pushed++;
+	__sync_lock_test_and_set(&q->turn, pair->pushed << 8 | pair->request.method);
+}
+
+/* The oldest request that waits; NULL if none does. */
+static __always_inline struct ea_pending *http_oldest(struct ea_http_pair *pair)
+{
+	struct ea_pending *q = &pair->pending[pair->popped & (EA_PIPELINE_MAX - 1)];
+
+	return (q->turn ^ (pair->popped + 1) << 8) >> 8 ? NULL : q;
 }
 
 static __always_inline void http_request_head(struct http_run *r)
@@ -182,6 +202,8 @@ static __always_inline void http_request_head(struct http_run *r)
 	}
 	if (s) {
 		__sync_fetch_and_add(&s->requests, 1);
+		__sync_fetch_and_add(&s->request_bytes, pair->request.bytes);
+		pair->request.bytes = 0;
 		stats_facts(s, flow_facts(r->flow));
 		s->last_ns = r->now;
 		/* The connection's first destination got its address with the connection. */
@@ -189,8 +211,8 @@ static __always_inline void http_request_head(struct http_run *r)
 			addrs_touch(id, s, r->flow->addr, r->now);
 	}
 	pair->request.dest_id = id;
-	http_resync(pair, r->ack, r->has_ack);
-	http_push(pair, id, r->now);
+	http_resync(r->parse, r->ack, r->has_ack);
+	http_push(r->parse, id, r->now);
 }
 
 static long http_request_round(__u32 i, void *ctx)
@@ -230,8 +252,9 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 	}
 	pkt->cursor = h->c;
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
-	f->phase = tunnel && first && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS
-								      : EA_PHASE_PRELUDE;
+	flow_turn_to(f, p,
+		     tunnel && first && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS
+									: EA_PHASE_PRELUDE);
 	__builtin_memset(&p->tls, 0, sizeof(p->tls));
 	__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
 }
@@ -246,7 +269,7 @@ static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, 
 	if (f->dest_id)
 		return;
 	flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
-	f->phase = EA_PHASE_DECIDED;
+	flow_turn_to(f, p, EA_PHASE_DECIDED);
 }
 
 /* Payload the pod sends on an HTTP connection. Returns 1 when the flow is decided; it may also change its phase. */
@@ -287,15 +310,16 @@ static __always_inline void http_pop(struct ea_http_pair *pair, __u32 code)
 		.first_ns = code ? pair->first_ns : q->asked_ns,
 		.dest_id = q->dest_id,
 		.code = code,
-		.method = q->method,
+		.method = (__u8)q->turn,
 		.state = EA_ANSWERED_HEAD,
 	};
 	__sync_fetch_and_add(&pair->popped, 1);
 }
 
-/* Count what is not counted yet: the request as answered, its time if it is over. An answer may begin early. */
-static __noinline void http_count_answer(struct ea_answered *a, int over, __u64 end_ns)
+/* Count what is not counted yet: the request as answered; its time and bytes if it is over. An answer may begin early. */
+static __noinline void http_count_answer(struct ea_http_pair *pair, int over, __u64 end_ns)
 {
+	struct ea_answered *a = &pair->answered;
 	struct ea_request_key key = {.dest_id = a->dest_id, .code = a->code, .method = a->method};
 	struct ea_request_stats *s = requests_get(&key);
 
@@ -303,8 +327,11 @@ static __noinline void http_count_answer(struct ea_answered *a, int over, __u64 
 		__sync_fetch_and_add(&s->count, 1);
 		__sync_fetch_and_add(&s->first_byte_ns, time_between(a->asked_ns, a->first_ns));
 	}
-	if (s && over)
+	if (s && over) {
 		long_times_add(&s->duration, time_between(a->asked_ns, end_ns));
+		__sync_fetch_and_add(&s->response_bytes, pair->response.bytes);
+		pair->response.bytes = 0;
+	}
 	a->state = over ? EA_ANSWERED_NONE : EA_ANSWERED_COUNTED;
 }
 
@@ -312,7 +339,7 @@ static __noinline void http_count_answer(struct ea_answered *a, int over, __u64 
 static __always_inline void http_answer_over(struct ea_http_pair *pair, __u64 now)
 {
 	if (pair->answered.state != EA_ANSWERED_NONE)
-		http_count_answer(&pair->answered, 1, pair->answered.missed ? pair->heard_ns : now);
+		http_count_answer(pair, 1, pair->answered.missed ? pair->heard_ns : now);
 }
 
 /* RFC 9112 section 6.3: what follows an answer's head depends on the request it answers. */
@@ -337,16 +364,18 @@ static __always_inline enum ea_verdict http_response_head(struct http_run *r)
 {
 	struct ea_http_pair *pair = &r->parse->http;
 	struct ea_http *h = &pair->response;
-	__u32 at = pair->popped & (EA_PIPELINE_MAX - 1), code = h->word;
-	__u8 method = pair->pending[at].method;
+	struct ea_pending *q = http_oldest(pair);
+	__u32 code = h->word;
+	__u8 method;
 
-	if (pair->blind) {
+	if (r->parse->order.blind) {
 		http_stop(h);
 		return EA_AGAIN;
 	}
-	if (pair->popped == pair->pushed)
+	if (!q)
 		return EA_MALFORMED; /* an answer to nothing that was seen */
-	h->dest_id = pair->pending[at].dest_id;
+	method = (__u8)q->turn;
+	h->dest_id = q->dest_id;
 	if (code < 200 && code != 101)
 		return EA_END;
 	http_pop(pair, code);
@@ -382,19 +411,23 @@ static long http_response_round(__u32 i, void *ctx)
 }
 
 /* Start anew where egress said; requests before that one stay without an answer. */
-static __always_inline void http_obey_resync(struct ea_http_pair *pair, __u32 seq)
+static __always_inline void http_obey_resync(struct ea_parse *p, __u32 seq)
 {
-	if (!pair->resync)
+	struct ea_http_pair *pair = &p->http;
+	struct ea_http_order *o = &p->order;
+
+	if (!o->resync)
 		return;
 	http_answer_over(pair, pair->heard_ns);
-	if (pair->popped != pair->resync_popped)
+	if (pair->popped != o->resync_popped)
 		ea_count(EA_COUNT_RESPONSE_LOST);
-	pair->popped = pair->resync_popped;
-	pair->next = pair->resync == HTTP_RESYNC_FIRST ? seq : pair->resync_next;
+	pair->popped = o->resync_popped;
+	pair->next = o->resync == HTTP_RESYNC_FIRST ? seq : o->resync_next;
 	pair->response.flags = EA_HTTP_RESPONSE;
 	http_reset(&pair->response);
+	pair->deaf = 0;
 	/* Last: until then egress goes by what it asked for. */
-	__sync_lock_test_and_set(&pair->resync, 0);
+	__sync_lock_test_and_set(&o->resync, 0);
 }
 
 /* What is new of the answers in the packet. */
@@ -410,8 +443,9 @@ static __always_inline void http_read_answers(struct http_run *run, struct ea_pa
 		pair->answered.missed = 1;
 		http_stop(h);
 	}
+	pair->deaf = h->state == EA_HTTP_DEAD;
 	if (pair->answered.state == EA_ANSWERED_HEAD)
-		http_count_answer(&pair->answered, 0, 0);
+		http_count_answer(pair, 0, 0);
 	if (h->bytes >= EA_BYTES_REPORT)
 		http_report_bytes(h, run->now);
 }
@@ -429,7 +463,7 @@ static __always_inline void http_read_response(struct ea_flow *f, struct ea_pars
 	};
 	int order;
 
-	http_obey_resync(pair, seq);
+	http_obey_resync(p, seq);
 	order = http_in_order(&pair->response, &pair->next, pkt);
 	if (order < 0)
 		pair->answered.missed = 1;
@@ -467,7 +501,7 @@ static long http_close_round(__u32 i, void *ctx)
 	if (r->pair->popped == r->pair->pushed)
 		return 1;
 	http_pop(r->pair, 0);
-	http_count_answer(&r->pair->answered, 1, r->now);
+	http_count_answer(r->pair, 1, r->now);
 	return 0;
 }
 
@@ -480,9 +514,9 @@ static __always_inline void flow_http_close(struct ea_parse *p)
 	http_report_bytes(&pair->request, run.now);
 	if (__sync_lock_test_and_set(&pair->busy, 1))
 		return;
-	http_report_bytes(&pair->response, run.now);
 	http_answer_over(pair, run.now);
-	if (!pair->blind)
+	http_report_bytes(&pair->response, run.now);
+	if (!p->order.blind)
 		ea_repeat(EA_PIPELINE_MAX, http_close_round, &run);
 }
 
@@ -518,7 +552,7 @@ static __always_inline void flow_begin(struct ea_flow *f, struct ea_parse *p, __
 	if (phase != EA_PHASE_TLS)
 		p->began_ns = bpf_ktime_get_ns();
 	p->prelude.first = phase == EA_PHASE_PRELUDE;
-	f->phase = phase;
+	flow_turn_to(f, p, phase);
 }
 
 /* Payload of a ClientHello or behind it, if that is where the flow is. Returns 1 when the flow is decided. */

@@ -85,8 +85,7 @@ _Static_assert(sizeof(struct ea_flow) == 56, "with the kernel's 72 bytes before 
 struct ea_pending {
 	__u64 asked_ns; /* when its head was complete */
 	__u32 dest_id;
-	__u8 method; /* enum ea_method */
-	__u8 pad[3];
+	__u32 turn; /* written last: enum ea_method, and the request's number on the connection, from 1 on, << 8 */
 };
 
 enum ea_answered_state {
@@ -119,39 +118,65 @@ struct ea_last {
 	__u8 pad;
 };
 
+/*
+ * Requests are read on one CPU, and their answers often on another one: a line of memory that both write is fetched from
+ * the other CPU each time, for longer than it takes to read a head. So what each writes stands in lines of its own; one
+ * line with each request and one with each answer is what has to pass.
+ */
 struct ea_http_pair {
-	struct ea_http request; /* touched at egress only, as is: */
+	/* touched at egress only: */
+	struct ea_http request;
 	struct ea_last last;
-	struct ea_http response; /* touched at ingress only, by whoever holds `busy`, as are: */
+	__u32 pushed; /* requests so far */
+	__u32 sent_next; /* sequence number of the next byte to be sent, instead of the flow's `next` */
+	__u64 pad[5];
+
+	/* written at egress, read at ingress: */
+	struct ea_pending pending[EA_PIPELINE_MAX];
+
+	/* touched at ingress only, by whoever holds `busy`; egress reads the line of next: */
 	struct ea_answered answered;
 	__u64 first_ns; /* first byte of the answer at hand */
 	__u64 heard_ns; /* last payload that was no repetition */
-	struct ea_pending pending[EA_PIPELINE_MAX];
-	__u32 pushed,
-		popped; /* requests and answers so far: egress counts the one, ingress the other */
 	__u32 next;     /* sequence number of the answer's next byte in order */
-	__u32 blind;    /* too many requests at once: answers are not paired any more */
-	__u32 resync;   /* egress asks ingress to start anew, at: */
+	__u32 popped;   /* answers so far */
+	__u32 deaf;     /* answers are not understood any more */
+	__u32 busy;     /* ingress runs outside the socket's lock, on any CPU */
+	struct ea_http response;
+};
+
+/* Rarely written, by egress; ingress looks here with each packet. */
+struct ea_http_order {
+	__u32 resync;        /* egress asks ingress to start anew, at: */
 	__u32 resync_next;   /*   this sequence number */
 	__u32 resync_popped; /*   and this request */
-	__u32 busy;          /* ingress runs outside the socket's lock, on any CPU */
-	__u32 pad;
+	__u32 blind;         /* too many requests at once: answers are not paired any more */
 };
 
 /*
- * Needed while names are read; of TLS, only from one packet to the next. The key comes first: a name is copied into its host and may run into `spill` while
- * the verifier looks, never in fact. The readers do not share memory: egress may turn to the next one while
- * ingress still reads answers on another CPU.
+ * Needed while names are read; of TLS, only from one packet to the next. A name is copied into the key's host and may
+ * run into `spill` while the verifier looks, never in fact. The readers do not share memory: egress may turn to the next
+ * one while ingress still reads answers on another CPU.
  */
 struct ea_parse {
-	struct ea_dest_key key;
+	__u64 began_ns; /* first payload sent, unless it began a ClientHello */
+	struct ea_prelude prelude;
+	struct ea_http_order order;
+	struct ea_dest_key key; /* from here to tls.window: touched at egress only */
 	__u8 spill[EA_NAME_CHUNK];
 	struct ea_tls tls;
-	struct ea_prelude prelude;
-	struct ea_http_pair http;
-	__u64 began_ns;          /* first payload sent, unless it began a ClientHello */
 	struct ea_answer client; /* touched at egress only, */
 	struct ea_answer server; /* and at ingress, by whoever holds EA_AWAITED_BUSY */
+	__u64 pad[5];
+	struct ea_http_pair http;
 };
+
+/* In a socket's storage the kernel's pointer stands before it, at the beginning of a line. */
+#define EA_IS_LINE(field) ((__builtin_offsetof(struct ea_parse, field) + sizeof(__u64)) % 64 == 0)
+
+_Static_assert(EA_IS_LINE(key) && EA_IS_LINE(http.request) && EA_IS_LINE(http.pending) &&
+		       EA_IS_LINE(http.answered) && EA_IS_LINE(http.response),
+	       "lines of memory");
+_Static_assert(sizeof(struct ea_parse) <= 2048 - 72, "with the kernel's 72 bytes before it: 2048");
 
 #endif

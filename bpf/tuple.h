@@ -137,7 +137,8 @@ static __always_inline int tuple_begins_anew(struct ea_tuple_flow *t, const stru
 {
 	const struct ea_http *h = &t->parse.http.request;
 	__u8 phase = t->flow.phase;
-	__s32 ahead = (__s32)(pkt->segment.seq - t->flow.next);
+	__s32 ahead = (__s32)(pkt->segment.seq -
+			      (phase == EA_PHASE_HTTP ? t->parse.http.sent_next : t->flow.next));
 
 	if (!ea_config.observe || !pkt->segment.len || ahead <= 0 || phase >= EA_PHASE_ANSWER)
 		return 0;
@@ -147,7 +148,6 @@ static __always_inline int tuple_begins_anew(struct ea_tuple_flow *t, const stru
 static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet *pkt)
 {
 	struct ea_flow *f = &t->flow;
-	struct ea_http *h = &t->parse.http.request;
 	__u32 fresh;
 	int order;
 
@@ -155,8 +155,7 @@ static __always_inline void tuple_sent(struct ea_tuple_flow *t, struct ea_packet
 		flow_established(f);
 	if (!pkt->segment.len)
 		return;
-	order = f->phase == EA_PHASE_HTTP ? http_in_order(h, &f->next, pkt)
-					  : packet_in_order(pkt, &f->next, NULL);
+	order = flow_in_order(f, &t->parse, pkt);
 	if (order < 0)
 		flow_count_gap(f);
 	if (order <= 0)

@@ -14,7 +14,7 @@
 
 #include <linux/types.h>
 
-#define EA_ABI 6
+#define EA_ABI 7
 
 /* RFC 1035 section 2.3.4: 255 octets on the wire, 253 characters as text. */
 #define EA_HOST_MAX 253
@@ -155,12 +155,12 @@ struct ea_stats {
 	__u64 last_ns; /* last connection opened or closed, request or answer seen */
 	__u32 facts;   /* enum ea_fact */
 	__u32 pad;
-	__u64 addr_ns;           /* when ea_addrs was last told of: */
-	__u8 addr[16];           /* an address, as in struct ea_addr_key */
-	__u64 failed;            /* attempts that never became established */
-	__u64 requests;          /* complete request heads */
-	__u64 request_bytes;     /* heads and bodies of requests to this host */
-	__u64 response_bytes;    /* and of their answers, interim ones included */
+	__u64 addr_ns;        /* when ea_addrs was last told of: */
+	__u8 addr[16];        /* an address, as in struct ea_addr_key */
+	__u64 failed;         /* attempts that never became established */
+	__u64 requests;       /* complete request heads */
+	__u64 request_bytes;  /* heads and bodies of requests to this host */
+	__u64 response_bytes; /* of answers, interim ones included; what ea_requests has not got */
 	__u64 handshakes_failed; /* TLS handshakes that an alert of either side ended in the clear */
 	struct ea_short_times connect; /* SYN to established; of connections that were */
 	struct ea_short_times
@@ -179,6 +179,8 @@ struct ea_request_key {
 struct ea_request_stats {
 	__u64 count;
 	__u64 first_byte_ns; /* sum over count: end of the request's head to the answer's first byte */
+	/* Heads and bodies of answers, counted at their end: ea_stats, which egress writes, need not be touched then. */
+	__u64 response_bytes;
 	struct ea_long_times
 		duration; /* end of the request's head to the end of the answer; of those that came to an end */
 };

@@ -126,6 +126,7 @@ static int requests_to(struct pass *p, uint32_t id, struct destination *d)
 
 		if (q->dest_id != id)
 			break;
+		d->response_bytes = model_add(d->response_bytes, q->stats.response_bytes);
 		r = destination_add_requests(d, &add);
 	}
 	return r;
@@ -164,7 +165,7 @@ static void stats_to(const struct bpf_snapshot *s, const struct bpf_dest_row *ro
 	d->received = row->stats.received;
 	d->requests = row->stats.requests;
 	d->request_bytes = row->stats.request_bytes;
-	d->response_bytes = row->stats.response_bytes;
+	d->response_bytes = row->stats.response_bytes; /* and what its requests' rows have */
 	d->first_ms = unix_ms_of(s, row->first_ns);
 	d->last_ms = MAX(unix_ms_of(s, row->stats.last_ns), d->first_ms);
 }
