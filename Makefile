@@ -109,7 +109,7 @@ $(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
 $(B)/expose: tests/unit/expose.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@
 
-$(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o $(B)/obj/bpf_move.o
+$(B)/test_bpf: tests/bpf/test_bpf.c $(wildcard tests/bpf/*.h) $(B)/obj/bpf.o $(B)/obj/bpf_snapshot.o $(B)/obj/bpf_move.o $(B)/obj/ranges.o
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 $(B)/bench/agent_fill: tests/bench/agent_fill.c include/egress.h

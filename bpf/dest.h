@@ -47,7 +47,7 @@ static __always_inline void ea_observe(const struct ea_dest_key *key)
 }
 
 /* As exact as the last use of an address is known. */
-#define EA_ADDR_FRESH_NS 1000000000ULL
+#define EA_ADDR_FRESH_NS 10000000000ULL
 
 /* Counters of a destination; NULL if there is no such destination any more. */
 static __always_inline struct ea_stats *stats_find(__u32 id)
@@ -86,8 +86,8 @@ static __always_inline struct ea_request_stats *requests_get(const struct ea_req
 }
 
 /*
- * Destination id, whose counters are s, was reached at addr. The map is not told of the same address again within a
- * second. Two CPUs that write s->addr at once may leave a mixture, which is no address of anybody's: then it is told.
+ * Destination id, whose counters are s, was reached at addr. The map is not told of the same address again at
+ * once. Two CPUs that write s->addr at once may leave a mixture, which is no address of anybody's: then it is told.
  */
 static __always_inline void addrs_touch(__u32 id, struct ea_stats *s, const __u8 addr[16],
 					__u64 now)

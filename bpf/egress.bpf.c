@@ -153,8 +153,13 @@ static __noinline void egress_undecided(struct __sk_buff *skb, struct bpf_sock *
 
 static __always_inline int addr_is_internal(const __u8 addr[16])
 {
+	const __u32 *words = (const __u32 *)addr;
+	__u32 is_ipv4 = !(words[0] | words[1] | (words[2] ^ bpf_htonl(0xffff)));
+	__u8 octet = is_ipv4 ? addr[12] : addr[0];
 	struct ea_range key = {.bits = 128};
 
+	if (!(ea_config.internal_octets[is_ipv4][octet / 64] >> octet % 64 & 1))
+		return 0;
 	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
 	return bpf_map_lookup_elem(&ea_internal, &key) != NULL;
 }

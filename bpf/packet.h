@@ -36,6 +36,10 @@
 #define ea_barrier(v)      ((void)(v))
 #endif
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "words of text are read with their first byte lowest"
+#endif
+
 /* Answers of the parsers. EA_AGAIN never leaves a feed function: it means "one step done, go on". */
 enum ea_verdict {
 	EA_MORE, /* everything given was read; not complete yet */
@@ -171,19 +175,27 @@ struct ea_segment {
 
 #define EA_EXTENSION_HEADERS_MAX 6
 
-/* IPv6 extension headers up to `protocol` (RFC 8200 section 4). 0 with the offset of its header. */
-static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, __u8 protocol,
-					struct ea_segment *seg, __u32 *ret_off)
-{
+/* The beginning of a packet: what any TCP packet has at least, so that one load gets it. */
+union ea_start {
+	struct iphdr ip4;
 	struct ipv6hdr ip6;
-	__u32 off = sizeof(ip6);
-	__u8 next, opt[2];
+	struct {
+		struct iphdr ip;
+		struct tcphdr tcp;
+	} tcp4; /* where the IP header has no options */
+};
 
-	if (ea_load(b, 0, &ip6, sizeof(ip6)))
-		return -1;
-	__builtin_memcpy(seg->saddr, &ip6.saddr, sizeof(seg->saddr));
-	__builtin_memcpy(seg->daddr, &ip6.daddr, sizeof(seg->daddr));
-	next = ip6.nexthdr;
+_Static_assert(sizeof(union ea_start) == 40, "an IPv6 header, or IPv4's and TCP's");
+
+/* IPv6 extension headers up to `protocol` (RFC 8200 section 4). 0 with the offset of its header. */
+static __always_inline int ea_walk_ipv6(const struct ea_bytes *b, const struct ipv6hdr *ip,
+					__u8 protocol, struct ea_segment *seg, __u32 *ret_off)
+{
+	__u32 off = sizeof(*ip);
+	__u8 next = ip->nexthdr, opt[2];
+
+	__builtin_memcpy(seg->saddr, &ip->saddr, sizeof(seg->saddr));
+	__builtin_memcpy(seg->daddr, &ip->daddr, sizeof(seg->daddr));
 	for (int i = 0; i < EA_EXTENSION_HEADERS_MAX; i++) {
 		if (next == protocol) {
 			*ret_off = off;
@@ -208,30 +220,23 @@ static __always_inline void ea_map_ipv4(__u8 to[16], __u32 addr)
 	words[3] = addr;
 }
 
-static __always_inline int ea_walk_ipv4(const struct ea_bytes *b, __u8 protocol,
+static __always_inline int ea_walk_ipv4(const struct iphdr *ip, __u8 protocol,
 					struct ea_segment *seg, __u32 *ret_off)
 {
-	struct iphdr ip;
-
-	if (ea_load(b, 0, &ip, sizeof(ip)) || ip.protocol != protocol)
+	if (ip->protocol != protocol)
 		return -1;
-	ea_map_ipv4(seg->saddr, ip.saddr);
-	ea_map_ipv4(seg->daddr, ip.daddr);
-	*ret_off = ip.ihl * 4;
+	ea_map_ipv4(seg->saddr, ip->saddr);
+	ea_map_ipv4(seg->daddr, ip->daddr);
+	*ret_off = ip->ihl * 4;
 	return 0;
 }
 
-static __always_inline int ea_walk_ip(const struct ea_bytes *b, __u8 protocol,
-				      struct ea_segment *seg, __u32 *ret_off)
+static __always_inline int ea_walk_ip(const struct ea_bytes *b, const union ea_start *start,
+				      __u8 protocol, struct ea_segment *seg, __u32 *ret_off)
 {
-	__u8 version;
-
-	if (ea_load(b, 0, &version, 1))
-		return -1;
-	version >>= 4;
-	return version == 4   ? ea_walk_ipv4(b, protocol, seg, ret_off)
-	       : version == 6 ? ea_walk_ipv6(b, protocol, seg, ret_off)
-			      : -1;
+	return start->ip4.version == 4   ? ea_walk_ipv4(&start->ip4, protocol, seg, ret_off)
+	       : start->ip4.version == 6 ? ea_walk_ipv6(b, &start->ip6, protocol, seg, ret_off)
+					 : -1;
 }
 
 /*
@@ -240,10 +245,15 @@ static __always_inline int ea_walk_ip(const struct ea_bytes *b, __u8 protocol,
  */
 static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct ea_segment *ret)
 {
+	union ea_start start;
 	struct tcphdr tcp;
 	__u32 off = 0, data;
 
-	if (ea_walk_ip(b, IPPROTO_TCP, ret, &off) || ea_load(b, off, &tcp, sizeof(tcp)))
+	if (ea_load(b, 0, &start, sizeof(start)) || ea_walk_ip(b, &start, IPPROTO_TCP, ret, &off))
+		return -1;
+	if (off == sizeof(start.ip4))
+		tcp = start.tcp4.tcp;
+	else if (ea_load(b, off, &tcp, sizeof(tcp)))
 		return -1;
 	data = off + tcp.doff * 4;
 	if (data > size)
@@ -261,13 +271,16 @@ static __always_inline int ea_walk(const struct ea_bytes *b, __u32 size, struct 
 	return 0;
 }
 
-/* The same for UDP; of the segment only addresses, ports and payload are set. */
+/* The same for UDP, whose packets may be shorter; of the segment only addresses, ports and payload are set. */
 static __always_inline int ea_walk_udp(const struct ea_bytes *b, __u32 size, struct ea_segment *ret)
 {
+	union ea_start start;
 	struct udphdr udp;
 	__u32 off = 0;
 
-	if (ea_walk_ip(b, IPPROTO_UDP, ret, &off) || ea_load(b, off, &udp, sizeof(udp)))
+	if (ea_load(b, 0, &start, sizeof(start.ip4)) ||
+	    (start.ip4.version == 6 && ea_load(b, 0, &start, sizeof(start))) ||
+	    ea_walk_ip(b, &start, IPPROTO_UDP, ret, &off) || ea_load(b, off, &udp, sizeof(udp)))
 		return -1;
 	off += sizeof(udp);
 	if (off > size)
@@ -305,7 +318,7 @@ static __always_inline __u32 ea_name_finish(__u8 *host, __u32 len)
 
 /*
  * Zero what stands behind a name of len bytes: userinfo that turned out to be none of it. len is below
- * EA_HOST_BUF. In words, as the first byte is the lowest one (see the check at the top of http.h).
+ * EA_HOST_BUF. In words, as the first byte is the lowest one.
  */
 static __always_inline void ea_name_pad(__u8 *host, __u32 len)
 {

@@ -335,6 +335,8 @@ struct ea_config {
 	__u32 max_dests_per_workload; /* the same for one cgroup */
 	__u16 mesh_port;              /* Istio's outbound capture port, 15001 */
 	__u16 observe; /* not 0: tell of each name as it is read (captures, not live traffic) */
+	/* First octets of addresses within ea_internal, IPv6 and IPv4, one bit each: most need no look-up then. */
+	__u64 internal_octets[2][4];
 };
 
 _Static_assert(sizeof(struct ea_dest_key) == 272, "ABI");

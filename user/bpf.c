@@ -19,6 +19,7 @@
 
 #include "bpf.h"
 #include "bpf_agent.h"
+#include "ranges.h"
 #include "util.h"
 
 /* Entries kept for the remainders of cgroups beyond max_destinations: one per protocol and scope. */
@@ -199,6 +200,7 @@ static void configure(struct bpf_agent *a, const struct bpf_options *o)
 	a->skel->rodata->ea_config.max_dests_per_workload =
 		(uint32_t)MIN((uint64_t)o->max_hosts_per_workload * DESTS_PER_HOST, UINT32_MAX);
 	a->skel->rodata->ea_config.mesh_port = o->mesh_port;
+	ranges_octets(o->internal, o->n_internal, a->skel->rodata->ea_config.internal_octets);
 	bpf_map__set_max_entries(a->skel->maps.ea_dests, entries);
 	bpf_map__set_max_entries(a->skel->maps.ea_stats, entries + 1); /* and the overflow */
 	bpf_map__set_max_entries(a->skel->maps.ea_requests, entries);
