@@ -210,9 +210,6 @@ void registry_take_pod_addresses(struct registry_store *store, struct registry_s
 /* 240.240.0.0/16 and 2001:2::/48, which stand for hosts that DNS was proxied for. */
 bool registry_is_allocated(const uint8_t address[16]);
 
-/* The host an allocated address stands for, or NULL. */
-const char *registry_allocated_host(const struct registry_store *store, const uint8_t address[16]);
-
 /* What generate must not trample on */
 
 /* Objects of one kind for a host as one namespace would see them. NULL where there is none. */

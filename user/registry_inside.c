@@ -2,7 +2,7 @@
 /*
  * What is inside the cluster: names and addresses of Services and pods; see registry.h.
  *
- * Owns: those rules, the addresses that pods have or had, addresses istiod gives away. Must not know: traffic.
+ * Owns: those rules, the addresses that pods have or had, which ones istiod gives away. Must not know: traffic.
  */
 #include <errno.h>
 #include <string.h>
@@ -317,19 +317,4 @@ bool registry_is_internal(const struct registry_store *store, const char *ns, co
 	return address && !registry_is_allocated(address) &&
 	       (is_service_address(store, address) ||
 		(store->pods.n && *pod_slot(&store->pods, address)));
-}
-
-const char *registry_allocated_host(const struct registry_store *store, const uint8_t address[16])
-{
-	const struct bucket *bucket = find_address(store, address);
-
-	for (size_t i = 0; bucket && i < bucket->n; i++) {
-		const struct object *object = bucket->items[i];
-
-		for (size_t j = 0; j < object->n_addresses; j++)
-			if (object->addresses[j].allocated &&
-			    memcmp(object->addresses[j].ip, address, 16) == 0)
-				return object->hosts[object->addresses[j].host];
-	}
-	return NULL;
 }

@@ -569,6 +569,17 @@ static void add_address(struct world *w, const char ip[16])
 	memcpy(a->addr, ip, sizeof(a->addr));
 }
 
+/* TLS without a name. */
+static void add_nameless(struct world *w, int cgroup, const char ip[16], uint16_t port)
+{
+	struct bpf_dest_row *r = row(w, cgroup, EA_PROTO_TLS, EA_SOURCE_IP, "", port);
+
+	memcpy(r->key.host, ip, 16);
+	r->key.host_len = 16;
+	r->stats.facts = EA_FACT_REDIRECTED;
+	add_address(w, ip);
+}
+
 static void put(struct registry_store *store, const char *text)
 {
 	cJSON *object = parse(text);
@@ -578,13 +589,20 @@ static void put(struct registry_store *store, const char *text)
 	cJSON_Delete(object);
 }
 
+static void covers(const struct destination_list *list, struct coverage want)
+{
+	struct coverage c;
+
+	destination_list_coverage(list, &c);
+	assert_memory_equal(&c, &want, sizeof(c));
+}
+
 /* Each row is asked for as its own namespace sees it; what is in the cluster is internal. */
 static void test_registry(void **state)
 {
 	const struct registry_options options = REGISTRY_OPTIONS_DEFAULT;
 	struct registry_store *store;
 	struct destination_list list;
-	struct coverage c;
 	struct world w;
 
 	(void)state;
@@ -601,6 +619,12 @@ static void test_registry(void **state)
 	    "{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"namespace\": "
 	    "\"shop\", \"name\": \"db\"}, \"spec\": {\"clusterIP\": \"10.0.0.9\", \"ports\": "
 	    "[{\"port\": 80}]}}");
+	put(store,
+	    "{\"apiVersion\": \"networking.istio.io/v1\", \"kind\": \"ServiceEntry\", "
+	    "\"metadata\": {\"namespace\": \"shop\", \"name\": \"b\"}, \"spec\": {\"hosts\": "
+	    "[\"db.example\"], \"location\": \"MESH_EXTERNAL\", \"resolution\": \"DNS\", "
+	    "\"ports\": [{\"number\": 8443, \"name\": \"tls\", \"protocol\": \"TLS\"}]}, "
+	    "\"status\": {\"addresses\": [{\"value\": \"240.240.0.3\"}]}}");
 	w.view.registry = store;
 	add_leg(&w, APP_C, EA_PROTO_TLS, "known.example", 443, EA_FACT_REDIRECTED, 1);
 	add_leg(&w, APP_C, EA_PROTO_TLS, "unknown.example", 443, EA_FACT_REDIRECTED, 1);
@@ -610,6 +634,8 @@ static void test_registry(void **state)
 	add_address(&w, "\0\0\0\0\0\0\0\0\0\0\xff\xff\x0a\1\2\3");
 	add_leg(&w, APP_C, EA_PROTO_HTTP, "x.svc", 80, EA_FACT_REDIRECTED, 1);
 	add_address(&w, "\0\0\0\0\0\0\0\0\0\0\xff\xff\xcb\0\x71\x09");
+	add_nameless(&w, APP_C, "\0\0\0\0\0\0\0\0\0\0\xff\xff\xf0\xf0\0\3", 8443);
+	add_nameless(&w, APP_C, "\0\0\0\0\0\0\0\0\0\0\xff\xff\xf0\xf0\0\4", 8443);
 	list = list_of(&w);
 	assert_int_equal(find(&list, "cart", "known.example", PROTOCOL_TLS)->registry,
 			 REGISTRY_REGISTERED);
@@ -622,8 +648,12 @@ static void test_registry(void **state)
 	assert_true(find(&list, "cart", "web.shop.svc.cluster.local", PROTOCOL_HTTP)->internal);
 	/* A name is what the client says. */
 	assert_false(find(&list, "cart", "x.svc", PROTOCOL_HTTP)->internal);
-	destination_list_coverage(&list, &c);
-	assert_true(c.destinations == 4 && c.named == 1 && c.l7 == 0 && c.unknown == 1);
+	/* What istiod allocated to a host is that host, for the proxy. */
+	assert_int_equal(find(&list, "cart", "240.240.0.3", PROTOCOL_TLS)->registry,
+			 REGISTRY_REGISTERED);
+	assert_int_equal(find(&list, "cart", "240.240.0.4", PROTOCOL_TLS)->registry,
+			 REGISTRY_PASSTHROUGH);
+	covers(&list, (struct coverage){.destinations = 6, .named = 2, .unknown = 1});
 	destination_list_done(&list);
 	registry_free(store);
 	pods_free(w.view.pods);
