@@ -10,7 +10,6 @@
 
 #include <cjson/cJSON.h>
 
-#include "egress.h"
 #include "kube_index.h"
 #include "model.h"
 
@@ -18,8 +17,6 @@
 #define PODS_GONE_MAX      4096 /* kept after their end; the one not asked for longest goes first */
 #define POD_CONTAINERS_MAX 64   /* ids of one pod, those of earlier starts included */
 #define POD_LABELS_MAX     128
-#define POD_IPS_MAX        8
-#define POD_EXCLUDED_MAX   64 /* ports, and ranges */
 
 struct pod_label {
 	char *key, *value;
@@ -31,17 +28,9 @@ struct pod {
 	char *name, *uid;
 	struct pod_label *labels; /* sorted by key */
 	size_t n_labels;
-	uint8_t ips[POD_IPS_MAX][16]; /* network byte order, IPv4 as ::ffff:a.b.c.d */
-	size_t n_ips;
-	/* traffic.sidecar.istio.io/excludeOutboundPorts and /excludeOutboundIPRanges */
-	uint16_t *excluded_ports;
-	size_t n_excluded_ports;
-	struct ea_range *excluded_ranges;
-	size_t n_excluded_ranges;
 	bool sidecar; /* the injector added a container istio-proxy, native or not; no gateway */
 	bool ambient; /* istio-cni redirects it: ambient.istio.io/redirection is enabled */
-	bool host_network; /* shares the node's addresses */
-	bool gone;         /* deleted; kept because its counters are */
+	bool gone;    /* deleted; kept because its counters are */
 };
 
 struct pods;
@@ -71,8 +60,7 @@ struct pods_counts {
 	uint64_t evicted; /* names of gone pods given up for want of room */
 	uint64_t full;    /* pods not taken because of PODS_LIVE_MAX */
 	uint64_t invalid; /* objects that are no pods */
-	uint64_t
-		cut; /* labels, ids, addresses or exclusions of a pod beyond their limit, or not usable */
+	uint64_t cut;     /* labels or ids of a pod beyond their limit, or not usable */
 };
 void pods_get_counts(const struct pods *p, struct pods_counts *ret);
 

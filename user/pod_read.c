@@ -22,12 +22,9 @@
 #define LABEL_VALUE_MAX    63
 #define CONTAINER_ID_MAX   128
 #define CANONICAL_MAX      63 /* Istio puts it into a label */
-#define WORD_MAX           64 /* of a list of ports or ranges */
 #define KEYS_MIN           4
 #define SIDECAR_CONTAINER  "istio-proxy"
 #define ROLE_GATEWAY       "router"
-#define ANNOTATION_PORTS   "traffic.sidecar.istio.io/excludeOutboundPorts"
-#define ANNOTATION_RANGES  "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 #define ANNOTATION_STATUS  "sidecar.istio.io/status"
 #define ANNOTATION_AMBIENT "ambient.istio.io/redirection"
 #define ANNOTATION_HASH    "kubernetes.io/config.hash"
@@ -241,75 +238,7 @@ static int labels_read(struct pod_entry *e, const cJSON *labels)
 	return r;
 }
 
-/* ---- exclusions ---- */
-
-/* The next word of a comma-separated list, without white space; false at the end. */
-static bool next_word(const char **list, char word[WORD_MAX])
-{
-	size_t n;
-
-	if (!**list)
-		return false;
-	*list += strspn(*list, " \t");
-	n = strcspn(*list, ",");
-	snprintf(word, WORD_MAX, "%.*s", (int)MIN(n, WORD_MAX), *list);
-	for (size_t k = strlen(word); k > 0 && isspace((unsigned char)word[k - 1]); k--)
-		word[k - 1] = '\0';
-	*list += n + ((*list)[n] == ',');
-	return true;
-}
-
-static bool port_parse(const char *word, uint16_t *ret)
-{
-	unsigned long port = strtoul(word, NULL, 10);
-
-	if (strspn(word, "0123456789") != strlen(word) || port == 0 || port > UINT16_MAX)
-		return false;
-	*ret = (uint16_t)port;
-	return true;
-}
-
-static int ports_read(struct pod_entry *e, const char *list)
-{
-	struct pod *p = &e->pod;
-	char word[WORD_MAX];
-
-	if (!*list)
-		return 0;
-	p->excluded_ports = calloc(POD_EXCLUDED_MAX, sizeof(*p->excluded_ports));
-	if (!p->excluded_ports)
-		return -ENOMEM;
-	while (next_word(&list, word)) {
-		if (p->n_excluded_ports < POD_EXCLUDED_MAX &&
-		    port_parse(word, &p->excluded_ports[p->n_excluded_ports]))
-			p->n_excluded_ports++;
-		else
-			e->cut++;
-	}
-	return 0;
-}
-
-static int ranges_read(struct pod_entry *e, const char *list)
-{
-	struct pod *p = &e->pod;
-	char word[WORD_MAX];
-
-	if (!*list)
-		return 0;
-	p->excluded_ranges = calloc(POD_EXCLUDED_MAX, sizeof(*p->excluded_ranges));
-	if (!p->excluded_ranges)
-		return -ENOMEM;
-	while (next_word(&list, word)) {
-		if (p->n_excluded_ranges < POD_EXCLUDED_MAX &&
-		    range_parse(word, &p->excluded_ranges[p->n_excluded_ranges]) == 0)
-			p->n_excluded_ranges++;
-		else
-			e->cut++;
-	}
-	return 0;
-}
-
-/* ---- containers and addresses ---- */
+/* ---- containers ---- */
 
 static int keys_grow(struct pod_entry *e)
 {
@@ -456,28 +385,6 @@ static int sidecar_read(struct pod_entry *e, const cJSON *annotations, const cJS
 	return container && !gateway ? is_injected(annotations, &e->pod.sidecar) : 0;
 }
 
-static void ip_add(struct pod_entry *e, const char *text)
-{
-	struct pod *p = &e->pod;
-
-	if (!*text)
-		return;
-	if (p->n_ips < POD_IPS_MAX && address_parse(text, p->ips[p->n_ips]) == 0)
-		p->n_ips++;
-	else
-		e->cut++;
-}
-
-static void ips_read(struct pod_entry *e, const cJSON *status)
-{
-	const cJSON *ip;
-
-	cJSON_ArrayForEach(ip, item(status, "podIPs"))
-		ip_add(e, string(ip, "ip"));
-	if (e->pod.n_ips == 0)
-		ip_add(e, string(status, "podIP"));
-}
-
 /* ---- the whole ---- */
 
 static int keys_read(struct pod_entry *e, const cJSON *metadata, const cJSON *status)
@@ -506,16 +413,10 @@ static int entry_fill(struct pod_entry *e, const cJSON *metadata, const cJSON *s
 		return -ENOMEM;
 	r = labels_read(e, item(metadata, "labels"));
 	if (r == 0)
-		r = ports_read(e, string(annotations, ANNOTATION_PORTS));
-	if (r == 0)
-		r = ranges_read(e, string(annotations, ANNOTATION_RANGES));
-	if (r == 0)
 		r = keys_read(e, metadata, status);
 	if (r == 0)
 		r = sidecar_read(e, annotations, spec);
-	ips_read(e, status);
 	e->pod.ambient = strcmp(string(annotations, ANNOTATION_AMBIENT), "enabled") == 0;
-	e->pod.host_network = cJSON_IsTrue(item(spec, "hostNetwork"));
 	return r;
 }
 
@@ -556,8 +457,6 @@ void pod_entry_free(struct pod_entry *e)
 	free(e->pod.name);
 	free(e->pod.uid);
 	free(e->pod.labels);
-	free(e->pod.excluded_ports);
-	free(e->pod.excluded_ranges);
 	free(e->keys);
 	free(e);
 }

@@ -317,64 +317,38 @@ static void sidecars(void **state)
 static void mesh_facts(void **state)
 {
 	const struct pod *pod = the_pod(*state, POD_TEXT("", "", ""));
-	uint8_t ip[16];
 
-	assert_false(pod->ambient || pod->host_network || pod->gone);
-	assert_int_equal(
-		pod->n_ips + pod->n_labels + pod->n_excluded_ports + pod->n_excluded_ranges, 0);
-	pod = the_pod(
-		*state,
-		POD_TEXT("'labels':{'b':'2','a':'','istio.io/dataplane-mode':'ambient'},"
-			 "'annotations':{'ambient.istio.io/redirection':'enabled',"
-			 "'traffic.sidecar.istio.io/excludeOutboundPorts':'5432, 6379,',"
-			 "'traffic.sidecar.istio.io/excludeOutboundIPRanges':"
-			 "'10.0.0.0/8,fd00::/8 ,192.0.2.7'},",
-			 "'hostNetwork':true,",
-			 "'podIP':'10.1.2.3','podIPs':[{'ip':'10.1.2.3'},{'ip':'fd00::7'}],"));
+	assert_false(pod->ambient || pod->gone);
+	assert_int_equal(pod->n_labels, 0);
+	pod = the_pod(*state,
+		      POD_TEXT("'labels':{'b':'2','a':'','istio.io/dataplane-mode':'ambient'},"
+			       "'annotations':{'ambient.istio.io/redirection':'enabled'},",
+			       "", ""));
 	assert_true(pod->ambient);
-	assert_true(pod->host_network);
 	assert_int_equal(pod->n_labels, 3);
 	assert_string_equal(pod->labels[0].key, "a");
 	assert_string_equal(pod_label(pod, "a"), "");
 	assert_string_equal(pod_label(pod, "b"), "2");
 	assert_string_equal(pod_label(pod, "istio.io/dataplane-mode"), "ambient");
 	assert_null(pod_label(pod, "c"));
-	assert_int_equal(pod->n_excluded_ports, 2);
-	assert_int_equal(pod->excluded_ports[0], 5432);
-	assert_int_equal(pod->excluded_ports[1], 6379);
-	assert_int_equal(pod->n_excluded_ranges, 3);
-	assert_int_equal(pod->excluded_ranges[0].bits, 104);
-	assert_int_equal(pod->excluded_ranges[1].bits, 8);
-	assert_int_equal(pod->excluded_ranges[2].bits, 128);
-	assert_int_equal(pod->n_ips, 2);
-	assert_int_equal(address_parse("10.1.2.3", ip), 0);
-	assert_memory_equal(pod->ips[0], ip, 16);
-	assert_int_equal(address_parse("fd00::7", ip), 0);
-	assert_memory_equal(pod->ips[1], ip, 16);
 	assert_int_equal(counts_of(*state).cut, 0);
 
 	/* Facts that end. */
 	pod = the_pod(*state, POD_TEXT("'annotations':{'ambient.istio.io/redirection':'disabled'},",
-				       "", "'podIP':'10.1.2.4',"));
-	assert_false(pod->ambient || pod->host_network);
-	assert_int_equal(pod->n_labels + pod->n_excluded_ports + pod->n_excluded_ranges, 0);
-	assert_int_equal(pod->n_ips, 1);
+				       "", ""));
+	assert_false(pod->ambient);
+	assert_int_equal(pod->n_labels, 0);
 	assert_null(pod_label(pod, "a"));
 }
 
 static void what_cannot_be_used_is_counted(void **state)
 {
-	the_pod(*state,
-		POD_TEXT("'labels':{'a b':'x','ok':'no value','a':'x'},"
-			 "'annotations':{"
-			 "'traffic.sidecar.istio.io/excludeOutboundPorts':'0,65536,x,,1',"
-			 "'traffic.sidecar.istio.io/excludeOutboundIPRanges':'*,10.0.0.0/33'},",
-			 "",
-			 "'podIPs':[{'ip':'nowhere'}],'containerStatuses':["
-			 "{'name':'a','containerID':'" ID_A "'},"
-			 "{'name':'b','containerID':'containerd://a b'}],"));
-	/* Two labels, four ports, two ranges, one address, two ids. */
-	assert_int_equal(counts_of(*state).cut, 11);
+	the_pod(*state, POD_TEXT("'labels':{'a b':'x','ok':'no value','a':'x'},", "",
+				 "'containerStatuses':["
+				 "{'name':'a','containerID':'" ID_A "'},"
+				 "{'name':'b','containerID':'containerd://a b'}],"));
+	/* Two labels, two ids. */
+	assert_int_equal(counts_of(*state).cut, 4);
 	assert_null(pods_by_container(*state, ID_A, NULL));
 }
 
@@ -384,10 +358,8 @@ static void limits(void **state)
 	_cleanup_(json_tree_freep) cJSON *tree = json(POD_TEXT("'labels':{},", "", ""));
 	cJSON *labels = cJSON_GetObjectItem(cJSON_GetObjectItem(tree, "metadata"), "labels");
 	cJSON *status = cJSON_GetObjectItem(tree, "status");
-	cJSON *ips = cJSON_AddArrayToObject(status, "podIPs");
 	cJSON *containers = cJSON_AddArrayToObject(status, "containerStatuses");
-	char text[128], ports[512] = "";
-	cJSON *annotations;
+	char text[128];
 
 	for (int i = 0; i <= POD_CONTAINERS_MAX; i++) {
 		cJSON *c = cJSON_CreateObject();
@@ -401,24 +373,9 @@ static void limits(void **state)
 		snprintf(text, sizeof(text), "l%d", i);
 		cJSON_AddStringToObject(labels, text, "x");
 	}
-	for (int i = 0; i <= POD_IPS_MAX; i++) {
-		cJSON *ip = cJSON_CreateObject();
-
-		snprintf(text, sizeof(text), "10.0.0.%d", i);
-		cJSON_AddStringToObject(ip, "ip", text);
-		cJSON_AddItemToArray(ips, ip);
-	}
-	for (int i = 1; i <= POD_EXCLUDED_MAX + 1; i++)
-		snprintf(ports + strlen(ports), sizeof(ports) - strlen(ports), "%s%d",
-			 i > 1 ? "," : "", i);
-	annotations = cJSON_AddObjectToObject(cJSON_GetObjectItem(tree, "metadata"), "annotations");
-	cJSON_AddStringToObject(annotations, "traffic.sidecar.istio.io/excludeOutboundPorts",
-				ports);
 	assert_int_equal(pods_object(tree, *state), 0);
-	assert_int_equal(counts_of(*state).cut, 4);
+	assert_int_equal(counts_of(*state).cut, 2);
 	assert_int_equal(pods_by_uid(*state, UID)->n_labels, POD_LABELS_MAX);
-	assert_int_equal(pods_by_uid(*state, UID)->n_ips, POD_IPS_MAX);
-	assert_int_equal(pods_by_uid(*state, UID)->n_excluded_ports, POD_EXCLUDED_MAX);
 	snprintf(text, sizeof(text), "%064d", POD_CONTAINERS_MAX - 1);
 	assert_non_null(pods_by_container(*state, text, NULL));
 	snprintf(text, sizeof(text), "%064d", POD_CONTAINERS_MAX);
@@ -656,9 +613,7 @@ static void live_pods_are_bounded(void **state)
 #define RICH                                                                                   \
 	POD_TEXT("'labels':{'app':'a','b':'c'},'annotations':{"                                \
 		 "'kubernetes.io/config.hash':'" HASH "','kubernetes.io/config.mirror':'" HASH \
-		 "',"                                                                          \
-		 "'traffic.sidecar.istio.io/excludeOutboundPorts':'1',"                        \
-		 "'traffic.sidecar.istio.io/excludeOutboundIPRanges':'10.0.0.0/8'},",          \
+		 "'},",                                                                        \
 		 "",                                                                           \
 		 "'containerStatuses':[{'name':'app','containerID':'docker://" ID_A "'},"      \
 		 "{'name':'b','containerID':'docker://" ID_B "'},"                             \
