@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One pod, out of the API's object; see pod.h.
+ * One pod, out of the API's object: its labels, containers, and whether one of them is the mesh's; see pod.h.
  *
- * The rules are those of Istio's injector and proxy, so that a pod has the same labels in our metrics as in Istio's:
- * workload (owner, less what a controller appended), canonical service and revision, app, version.
- *
- * Owns: those rules, and what a name may look like. The API server checks names, labels and container statuses, but
- * not what an owner is called: that is hostile input. Must not know: other pods.
+ * Owns: the rules of Istio's injector and CNI for that. Must not know: other pods, what a pod is called
+ * (pod_source.c).
  */
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -16,12 +12,8 @@
 #include "pod_work.h"
 #include "util.h"
 
-#define NAME_MAX_BYTES     253 /* RFC 1123 subdomain */
-#define KIND_MAX_BYTES     63
 #define LABEL_KEY_MAX      317 /* prefix of 253, slash, name of 63 */
-#define LABEL_VALUE_MAX    63
 #define CONTAINER_ID_MAX   128
-#define CANONICAL_MAX      63 /* Istio puts it into a label */
 #define KEYS_MIN           4
 #define SIDECAR_CONTAINER  "istio-proxy"
 #define ROLE_GATEWAY       "router"
@@ -29,170 +21,6 @@
 #define ANNOTATION_AMBIENT "ambient.istio.io/redirection"
 #define ANNOTATION_HASH    "kubernetes.io/config.hash"
 #define ANNOTATION_MIRROR  "kubernetes.io/config.mirror"
-
-/* ---- JSON ---- */
-
-static const cJSON *item(const cJSON *object, const char *key)
-{
-	return cJSON_GetObjectItemCaseSensitive(object, key);
-}
-
-/* "" if it is absent or no string. */
-static const char *string(const cJSON *object, const char *key)
-{
-	const char *s = cJSON_GetStringValue(item(object, key));
-
-	return s ? s : "";
-}
-
-static bool is_of(const char *s, size_t max, const char *more)
-{
-	size_t n = strnlen(s, max + 1);
-
-	for (size_t i = 0; i < n; i++) {
-		if (!isalnum((unsigned char)s[i]) && !strchr(more, s[i]))
-			return false;
-	}
-	return n > 0 && n <= max;
-}
-
-static bool is_name(const char *s)
-{
-	return is_of(s, NAME_MAX_BYTES, "-._");
-}
-
-/* A label's value, "" if it is absent (or no label that the API would take). */
-static const char *label(const cJSON *labels, const char *key)
-{
-	const char *s = string(labels, key);
-
-	return is_of(s, LABEL_VALUE_MAX, "-._") ? s : "";
-}
-
-static const char *first_label(const cJSON *labels, const char *const keys[3])
-{
-	for (size_t i = 0; i < 3; i++) {
-		const char *s = label(labels, keys[i]);
-
-		if (*s)
-			return s;
-	}
-	return "";
-}
-
-/* ---- workload ---- */
-
-struct workload {
-	char name[NAME_MAX_BYTES + 1];
-	const char *kind;
-};
-
-static void workload_set(struct workload *w, const char *name, size_t n, const char *kind)
-{
-	n = MIN(n, sizeof(w->name) - 1);
-	memcpy(w->name, name, n);
-	w->name[n] = '\0';
-	w->kind = kind;
-}
-
-static const cJSON *controller(const cJSON *metadata)
-{
-	const cJSON *ref;
-
-	cJSON_ArrayForEach(ref, item(metadata, "ownerReferences")) {
-		if (cJSON_IsTrue(item(ref, "controller")))
-			return ref;
-	}
-	return NULL;
-}
-
-/* A ReplicaSet is its owner's name and the hash that its pods carry as a label; the owner is what people know. */
-static bool workload_hashed(struct workload *w, const char *name, const char *hash,
-			    const char *kind)
-{
-	size_t n = strlen(name), k = strlen(hash);
-
-	if (k == 0 || n < k || strcmp(name + n - k, hash) != 0)
-		return false;
-	if (n > k + 1 && name[n - k - 1] == '-')
-		n -= k + 1;
-	workload_set(w, name, n, kind);
-	return true;
-}
-
-/* A CronJob's Job ends in the minute (or second) it was due: 8 to 10 digits. */
-static bool workload_cron(struct workload *w, const char *name)
-{
-	const char *dash = strrchr(name, '-');
-	size_t digits = dash ? strlen(dash + 1) : 0;
-
-	if (digits < 8 || digits > 10 || dash == name || strspn(dash + 1, "0123456789") != digits)
-		return false;
-	workload_set(w, name, (size_t)(dash - name), "CronJob");
-	return true;
-}
-
-static void workload_of_owner(struct workload *w, const cJSON *owner, const cJSON *labels)
-{
-	const char *name = string(owner, "name"), *kind = string(owner, "kind");
-	const char *config = label(labels, "deploymentconfig");
-
-	if (!is_name(name) || !is_of(kind, KIND_MAX_BYTES, ""))
-		return;
-	workload_set(w, name, strlen(name), kind);
-	if (strcmp(kind, "ReplicaSet") == 0) {
-		if (!workload_hashed(w, name, label(labels, "pod-template-hash"), "Deployment"))
-			workload_hashed(w, name, label(labels, "rollouts-pod-template-hash"),
-					"Rollout");
-	} else if (strcmp(kind, "ReplicationController") == 0 && *config) {
-		workload_set(w, config, strlen(config), "DeploymentConfig");
-	} else if (strcmp(kind, "Job") == 0) {
-		workload_cron(w, name);
-	}
-}
-
-/* Only a name that a controller generated says something about that controller. */
-static void workload_read(struct workload *w, const cJSON *metadata, const cJSON *labels)
-{
-	const char *name = string(metadata, "name"),
-		   *override = label(labels, "service.istio.io/workload-name");
-	const cJSON *owner = *string(metadata, "generateName") ? controller(metadata) : NULL;
-
-	workload_set(w, name, strlen(name), "Pod");
-	if (owner)
-		workload_of_owner(w, owner, labels);
-	if (*override)
-		workload_set(w, override, strlen(override), w->kind);
-}
-
-static int source_read(const cJSON *metadata, struct source *ret)
-{
-	static const char *const names[] = {"service.istio.io/canonical-name",
-					    "app.kubernetes.io/name", "app"};
-	static const char *const revisions[] = {"service.istio.io/canonical-revision",
-						"app.kubernetes.io/version", "version"};
-	const cJSON *labels = item(metadata, "labels");
-	const char *service = first_label(labels, names),
-		   *revision = first_label(labels, revisions);
-	char fallback[CANONICAL_MAX + 1];
-	struct workload w;
-	struct source s;
-
-	workload_read(&w, metadata, labels);
-	snprintf(fallback, sizeof(fallback), "%.*s", CANONICAL_MAX, w.name);
-	for (size_t n = strlen(fallback); n > 0 && fallback[n - 1] == '-'; n--)
-		fallback[n - 1] = '\0';
-	s = (struct source){
-		.ns = (char *)string(metadata, "namespace"),
-		.workload = w.name,
-		.workload_kind = (char *)w.kind,
-		.canonical_service = (char *)(*service ? service : fallback),
-		.canonical_revision = (char *)(*revision ? revision : "latest"),
-		.app = (char *)label(labels, "app"),
-		.version = (char *)label(labels, "version"),
-	};
-	return source_copy(&s, ret);
-}
 
 /* ---- labels ---- */
 
@@ -205,8 +33,8 @@ static int label_add(struct pod_entry *e, const char *key, const char *value)
 {
 	struct pod_label *l = &e->pod.labels[e->pod.n_labels];
 
-	if (e->pod.n_labels == POD_LABELS_MAX || !is_of(key, LABEL_KEY_MAX, "-._/") ||
-	    (*value && !is_of(value, LABEL_VALUE_MAX, "-._"))) {
+	if (e->pod.n_labels == POD_LABELS_MAX || !pod_is_word(key, LABEL_KEY_MAX, "-._/") ||
+	    (*value && !pod_is_word(value, POD_LABEL_MAX, "-._"))) {
 		e->cut++;
 		return 0;
 	}
@@ -286,11 +114,11 @@ int pod_entry_add_container(struct pod_entry *e, const char *id, const char *nam
 /* "containerd://ID", "cri-o://ID", "docker://ID"; absent before the container starts. */
 static int container_id_read(struct pod_entry *e, const cJSON *at, const char *name)
 {
-	const char *text = string(at, "containerID"), *id = strstr(text, "://");
+	const char *text = pod_string(at, "containerID"), *id = strstr(text, "://");
 
 	if (!*text)
 		return 0;
-	if (!id || !is_of(id + 3, CONTAINER_ID_MAX, "-._")) {
+	if (!id || !pod_is_word(id + 3, CONTAINER_ID_MAX, "-._")) {
 		e->cut++;
 		return 0;
 	}
@@ -300,16 +128,17 @@ static int container_id_read(struct pod_entry *e, const cJSON *at, const char *n
 /* A container that was started again had another id before, and counters under that. */
 static int container_status_read(struct pod_entry *e, const cJSON *status)
 {
-	const char *name = string(status, "name");
+	const char *name = pod_string(status, "name");
 	int r;
 
-	if (!is_name(name))
+	if (!pod_is_name(name))
 		return 0;
 	r = container_id_read(e, status, name);
 	if (r == 0)
-		r = container_id_read(e, item(item(status, "state"), "terminated"), name);
+		r = container_id_read(e, pod_item(pod_item(status, "state"), "terminated"), name);
 	if (r == 0)
-		r = container_id_read(e, item(item(status, "lastState"), "terminated"), name);
+		r = container_id_read(e, pod_item(pod_item(status, "lastState"), "terminated"),
+				      name);
 	return r;
 }
 
@@ -322,7 +151,7 @@ static int containers_read(struct pod_entry *e, const cJSON *status)
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
 		const cJSON *c;
 
-		cJSON_ArrayForEach(c, item(status, lists[i])) {
+		cJSON_ArrayForEach(c, pod_item(status, lists[i])) {
 			if (r == 0)
 				r = container_status_read(e, c);
 		}
@@ -335,7 +164,7 @@ static const cJSON *find_container(const cJSON *list, const char *name)
 	const cJSON *c;
 
 	cJSON_ArrayForEach(c, list) {
-		if (strcmp(string(c, "name"), name) == 0)
+		if (strcmp(pod_string(c, "name"), name) == 0)
 			return c;
 	}
 	return NULL;
@@ -355,33 +184,33 @@ static bool has_text(const cJSON *list, const char *text)
 /* Whether istiod's injector says that it is the one who added the container. Native ones are init containers. */
 static int is_injected(const cJSON *annotations, bool *ret)
 {
-	const char *text = string(annotations, ANNOTATION_STATUS), *why;
+	const char *text = pod_string(annotations, ANNOTATION_STATUS), *why;
 	_cleanup_(json_tree_freep) cJSON *status = NULL;
 	int r = *text ? json_tree_parse(text, strlen(text), &status, &why) : -EINVAL;
 
-	*ret = r == 0 && (has_text(item(status, "containers"), SIDECAR_CONTAINER) ||
-			  has_text(item(status, "initContainers"), SIDECAR_CONTAINER));
+	*ret = r == 0 && (has_text(pod_item(status, "containers"), SIDECAR_CONTAINER) ||
+			  has_text(pod_item(status, "initContainers"), SIDECAR_CONTAINER));
 	return r == -ENOMEM ? r : 0;
 }
 
 /* `proxy router`, or the pod's only container: a gateway. It is the application, and what leaves is its own. */
 static bool is_gateway(const cJSON *spec, const cJSON *container)
 {
-	const cJSON *role = cJSON_GetArrayItem(item(container, "args"), 1);
+	const cJSON *role = cJSON_GetArrayItem(pod_item(container, "args"), 1);
 
 	if (cJSON_IsString(role) && strcmp(role->valuestring, ROLE_GATEWAY) == 0)
 		return true;
-	return container == item(spec, "containers")->child && !container->next;
+	return container == pod_item(spec, "containers")->child && !container->next;
 }
 
 /* A native sidecar is an init container that goes on running. */
 static int sidecar_read(struct pod_entry *e, const cJSON *annotations, const cJSON *spec)
 {
-	const cJSON *container = find_container(item(spec, "containers"), SIDECAR_CONTAINER);
+	const cJSON *container = find_container(pod_item(spec, "containers"), SIDECAR_CONTAINER);
 	bool gateway = container && is_gateway(spec, container);
 
 	if (!container)
-		container = find_container(item(spec, "initContainers"), SIDECAR_CONTAINER);
+		container = find_container(pod_item(spec, "initContainers"), SIDECAR_CONTAINER);
 	return container && !gateway ? is_injected(annotations, &e->pod.sidecar) : 0;
 }
 
@@ -389,12 +218,13 @@ static int sidecar_read(struct pod_entry *e, const cJSON *annotations, const cJS
 
 static int keys_read(struct pod_entry *e, const cJSON *metadata, const cJSON *status)
 {
-	const cJSON *annotations = item(metadata, "annotations");
-	const char *hash = string(annotations, ANNOTATION_HASH);
+	const cJSON *annotations = pod_item(metadata, "annotations");
+	const char *hash = pod_string(annotations, ANNOTATION_HASH);
 	int r = key_add(e, POD_KEY_UID, e->pod.uid, NULL);
 
 	/* Anybody can write the annotation, but only a kubelet makes mirror pods. */
-	if (r == 0 && *string(annotations, ANNOTATION_MIRROR) && is_of(hash, KIND_MAX_BYTES, ""))
+	if (r == 0 && *pod_string(annotations, ANNOTATION_MIRROR) &&
+	    pod_is_word(hash, POD_WORD_MAX, ""))
 		r = key_add(e, POD_KEY_HASH, hash, NULL);
 	return r < 0 ? r : containers_read(e, status);
 }
@@ -402,37 +232,37 @@ static int keys_read(struct pod_entry *e, const cJSON *metadata, const cJSON *st
 static int entry_fill(struct pod_entry *e, const cJSON *metadata, const cJSON *spec,
 		      const cJSON *status)
 {
-	const cJSON *annotations = item(metadata, "annotations");
-	int r = source_read(metadata, &e->pod.source);
+	const cJSON *annotations = pod_item(metadata, "annotations");
+	int r = pod_source_read(metadata, &e->pod.source);
 
 	if (r < 0)
 		return r;
-	e->pod.name = strdup(string(metadata, "name"));
-	e->pod.uid = strdup(string(metadata, "uid"));
+	e->pod.name = strdup(pod_string(metadata, "name"));
+	e->pod.uid = strdup(pod_string(metadata, "uid"));
 	if (!e->pod.name || !e->pod.uid)
 		return -ENOMEM;
-	r = labels_read(e, item(metadata, "labels"));
+	r = labels_read(e, pod_item(metadata, "labels"));
 	if (r == 0)
 		r = keys_read(e, metadata, status);
 	if (r == 0)
 		r = sidecar_read(e, annotations, spec);
-	e->pod.ambient = strcmp(string(annotations, ANNOTATION_AMBIENT), "enabled") == 0;
+	e->pod.ambient = strcmp(pod_string(annotations, ANNOTATION_AMBIENT), "enabled") == 0;
 	return r;
 }
 
 int pod_entry_read(const cJSON *object, struct pod_entry **ret)
 {
-	const cJSON *metadata = item(object, "metadata");
+	const cJSON *metadata = pod_item(object, "metadata");
 	struct pod_entry *e;
 	int r;
 
-	if (!is_name(string(metadata, "namespace")) || !is_name(string(metadata, "name")) ||
-	    !is_name(string(metadata, "uid")))
+	if (!pod_is_name(pod_string(metadata, "namespace")) ||
+	    !pod_is_name(pod_string(metadata, "name")) || !pod_is_name(pod_string(metadata, "uid")))
 		return -EINVAL;
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
-	r = entry_fill(e, metadata, item(object, "spec"), item(object, "status"));
+	r = entry_fill(e, metadata, pod_item(object, "spec"), pod_item(object, "status"));
 	if (r < 0) {
 		pod_entry_free(e);
 		return r;

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What pod.c (all pods, found by key) and pod_read.c (one, out of the API's object) share.
+ * What the files behind pod.h share: pod.c (all pods, found by key), pod_read.c (one, out of the API's object),
+ * pod_source.c (what it is called), pod_field.c (one field).
  */
 #ifndef POD_WORK_H
 #define POD_WORK_H
 
 #include "pod.h"
+
+#define POD_NAME_MAX  253 /* RFC 1123 subdomain */
+#define POD_LABEL_MAX 63  /* a label's value */
+#define POD_WORD_MAX  63
 
 enum pod_key_kind { POD_KEY_UID, POD_KEY_HASH, POD_KEY_CONTAINER };
 
@@ -32,5 +37,16 @@ int pod_entry_read(const cJSON *object, struct pod_entry **ret);
 /* Remember a container's id unless there is no room or it is known. -ENOMEM. */
 int pod_entry_add_container(struct pod_entry *e, const char *id, const char *name);
 void pod_entry_free(struct pod_entry *e);
+
+/* The names that the pod's metrics carry. -ENOMEM. */
+int pod_source_read(const cJSON *metadata, struct source *ret);
+
+/* NULL if it is absent, or object is none. */
+const cJSON *pod_item(const cJSON *object, const char *key);
+/* "" if it is absent or no string. */
+const char *pod_string(const cJSON *object, const char *key);
+/* 1 to max letters, digits and characters of `more`. */
+bool pod_is_word(const char *s, size_t max, const char *more);
+bool pod_is_name(const char *s);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unit tests of user/pod.c and pod_read.c: Istio's naming rules, every kind of container, and what stays. */
+/* Unit tests of user/pod*.c: Istio's naming rules, every kind of container, and what stays. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
