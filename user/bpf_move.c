@@ -44,29 +44,21 @@ int bpf_agent_retire(struct bpf_agent *a, const struct bpf_dest_row *row)
 	return move(a, &m);
 }
 
-static size_t first_request(const struct bpf_snapshot *s, uint32_t id)
+_Static_assert(offsetof(struct bpf_request_row, dest_id) == 0 &&
+		       offsetof(struct bpf_address_row, dest_id) == 0,
+	       "first_row() looks there");
+
+/* The first of n rows, sorted by the id that each begins with, that is not below id. */
+static size_t first_row(const void *rows, size_t n, size_t size, uint32_t id)
 {
-	size_t low = 0, high = s->n_requests;
+	size_t low = 0, high = n;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
+		uint32_t at;
 
-		if (s->requests[mid].dest_id < id)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-static size_t first_address(const struct bpf_snapshot *s, uint32_t id)
-{
-	size_t low = 0, high = s->n_addresses;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (s->addresses[mid].dest_id < id)
+		memcpy(&at, (const char *)rows + mid * size, sizeof(at));
+		if (at < id)
 			low = mid + 1;
 		else
 			high = mid;
@@ -77,11 +69,11 @@ static size_t first_address(const struct bpf_snapshot *s, uint32_t id)
 /* One that is not there any more was moved before. */
 static int move_requests(struct bpf_agent *a, const struct bpf_snapshot *s, struct ea_move *m)
 {
+	size_t i = first_row(s->requests, s->n_requests, sizeof(*s->requests), m->id);
 	int r = 0;
 
 	m->what = EA_MOVE_REQUEST;
-	for (size_t i = first_request(s, m->id);
-	     !r && i < s->n_requests && s->requests[i].dest_id == m->id; i++) {
+	for (; !r && i < s->n_requests && s->requests[i].dest_id == m->id; i++) {
 		m->code = s->requests[i].code;
 		m->method = s->requests[i].method;
 		r = move(a, m);
@@ -94,10 +86,10 @@ static int move_requests(struct bpf_agent *a, const struct bpf_snapshot *s, stru
 static void move_addresses(struct bpf_agent *a, const struct bpf_snapshot *s, uint32_t id,
 			   uint32_t into)
 {
+	size_t i = first_row(s->addresses, s->n_addresses, sizeof(*s->addresses), id);
 	int fd = bpf_map__fd(a->skel->maps.ea_addrs);
 
-	for (size_t i = first_address(s, id); i < s->n_addresses && s->addresses[i].dest_id == id;
-	     i++) {
+	for (; i < s->n_addresses && s->addresses[i].dest_id == id; i++) {
 		struct ea_addr_key key = {.dest_id = id};
 		uint64_t last = 0;
 
