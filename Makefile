@@ -101,7 +101,7 @@ $(B)/kube_probe: tests/unit/kube_probe.c $(MODULES:%=$(B)/obj/%.o)
 
 # What an agent would answer to a scrape, without a kernel.
 $(B)/exposition: tests/golden/exposition.c $(MODULES:%=$(B)/obj/%.o)
-	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
+	$(call msg,CC,$@)$(CC) $(CPPFLAGS) -iquote tests/lib $(CFLAGS) -MMD -MP $(filter %.c %.o,$^) $(LDLIBS) -o $@
 
 $(B)/kube_probe_san: tests/unit/kube_probe.c $(B)/san/libmodules.a
 	$(call msg,CC,$@)$(CC) $(CPPFLAGS) $(CFLAGS) -U_FORTIFY_SOURCE $(SAN) -MMD -MP $< $(B)/san/libmodules.a $(LDLIBS) -o $@

@@ -34,6 +34,7 @@ live_quickack() {
 }
 
 # on|off: the judge's lines are the test's.
+# shellcheck disable=SC2317 # relay calls it
 live_judge() {
 	local netns=ea-pod-$STAND_ID
 
@@ -45,16 +46,10 @@ live_judge() {
 
 # on|off: everything the plan has for it, and what the agent makes of that.
 live_play() {
-	local line lost
+	local lost
 
 	stand_run_in app "${LIVE[@]}" send "$1"
-	while IFS= read -r line; do
-		case $line in
-		'ok - '*) ok "${line#ok - }" ;;
-		'not ok - '*) not_ok "${line#not ok - }" "see above" ;;
-		*) not_ok "live_vectors.py prints the test protocol" "$line" ;;
-		esac
-	done < <(live_judge "$1" || echo "not ok - live_vectors.py judge: exit $?")
+	relay "live_vectors.py judge" live_judge "$1"
 	lost=$(stand_metric egress_agent_lost_total)
 	lost+=" $(stand_metric egress_agent_unparsed_total reason=gap)"
 	lost+=" $(stand_metric egress_agent_unparsed_total reason=steps)"

@@ -16,12 +16,5 @@ if ((EUID == 0)); then
 else
 	skip 'replay: small captures through the kernel' 'needs root'
 fi
-while IFS= read -r line; do
-	case $line in
-	'ok - '*) ok "${line#ok - }" ;;
-	'not ok - '*) not_ok "${line#not ok - }" 'see above' ;;
-	*) not_ok 'replay_captures.py prints the test protocol' "$line" ;;
-	esac
-done < <(/usr/bin/python3 tests/golden/replay_captures.py "$PWD/build/egress-agent" "${engines[@]}" ||
-	printf 'not ok - replay_captures.py: exit %s\n' "$?")
+relay replay_captures.py /usr/bin/python3 tests/golden/replay_captures.py "$PWD/build/egress-agent" "${engines[@]}"
 tap_done

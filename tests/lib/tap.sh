@@ -20,6 +20,7 @@
 #	is NAME GOT WANT		# ok when both strings are equal
 #	passes NAME CMD...		# ok when CMD exits 0; what it printed becomes the WHY
 #	fails NAME STATUS CMD...	# ok when CMD exits with exactly STATUS (not 0)
+#	relay NAME CMD...		# CMD prints lines of this protocol: they become ours
 #	tap_done			# last line of the script: exits 0 or 1
 #
 # A script that dies before tap_done (set -e, a signal, an `exit`) gets a "not ok" line from
@@ -86,6 +87,19 @@ fails() {
 	else
 		not_ok "$name" "exit $status, want $want: $out"
 	fi
+}
+
+relay() {
+	local name=$1 line
+
+	shift
+	while IFS= read -r line; do
+		case $line in
+		'ok - '*) ok "${line#ok - }" ;;
+		'not ok - '*) not_ok "${line#not ok - }" 'see above' ;;
+		*) not_ok "$name prints the test protocol" "$line" ;;
+		esac
+	done < <("$@" || printf 'not ok - %s: exit %s\n' "$name" "$?")
 }
 
 tap_done() {

@@ -19,6 +19,7 @@
 
 #include "alloc.h"
 #include "expose.h"
+#include "made.h"
 #include "metrics.h"
 #include "text.h"
 #include "util.h"
@@ -49,34 +50,14 @@ static const struct agent_health health = {
 };
 static const struct agent_health nothing = {.version = ""};
 
-static char *copy_text(const char *s)
-{
-	char *copy = strdup(s);
-
-	assert_non_null(copy);
-	return copy;
-}
-
 static struct destination *add(struct destination_list *list, const char *host, uint16_t port,
 			       enum protocol protocol)
 {
-	struct destination d = {
-		.source = {.ns = copy_text("shop"),
-			   .workload = copy_text("cart"),
-			   .workload_kind = copy_text("Deployment"),
-			   .canonical_service = copy_text("cart"),
-			   .canonical_revision = copy_text("latest"),
-			   .app = copy_text(""),
-			   .version = copy_text("")},
-		.host = copy_text(host),
-		.port = port,
-		.protocol = protocol,
-		.name_source = protocol == PROTOCOL_HTTP ? NAME_SOURCE_HTTP : NAME_SOURCE_SNI,
-		.visibility = protocol == PROTOCOL_HTTP || protocol == PROTOCOL_HTTP2
-				      ? VISIBILITY_L7
-				      : VISIBILITY_L4,
-	};
+	struct destination d = made_row("shop", "cart", host, port, protocol);
 
+	made_set(&d.source.workload_kind, "Deployment");
+	made_set(&d.source.canonical_service, "cart");
+	made_set(&d.source.canonical_revision, "latest");
 	assert_int_equal(destination_list_add(list, &d), 0);
 	return &list->items[list->n - 1];
 }
@@ -792,10 +773,8 @@ static void test_hostile_labels(void **state)
 	for (unsigned int c = 1; c < 256; c++)
 		all[c - 1] = (char)c;
 	all[255] = '\0';
-	free(d->source.workload);
-	d->source.workload = copy_text(all);
-	free(d->source.ns);
-	d->source.ns = copy_text("\"} 1\negress_forged_total 1\n# HELP x \xc3\xa9\xc3");
+	made_set(&d->source.workload, all);
+	made_set(&d->source.ns, "\"} 1\negress_forged_total 1\n# HELP x \xc3\xa9\xc3");
 	text = expose(&list, &nothing);
 	check(text);
 	assert_null(strstr(text, "\negress_forged_total"));

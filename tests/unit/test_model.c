@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "alloc.h"
+#include "made.h"
 #include "model.h"
 #include "util.h"
 
@@ -27,42 +28,10 @@ static uint32_t random_below(uint32_t n)
 	return (random_state >> 8) % n;
 }
 
-static char *copy_text(const char *s)
-{
-	char *copy = strdup(s);
-
-	assert_non_null(copy);
-	return copy;
-}
-
-static struct destination make(const char *ns, const char *workload, const char *host,
-			       uint16_t port, enum protocol protocol)
-{
-	return (struct destination){
-		.source = {.ns = copy_text(ns),
-			   .workload = copy_text(workload),
-			   .workload_kind = copy_text(""),
-			   .canonical_service = copy_text(""),
-			   .canonical_revision = copy_text(""),
-			   .app = copy_text(""),
-			   .version = copy_text("")},
-		.host = copy_text(host),
-		.port = port,
-		.protocol = protocol,
-		.name_source = protocol == PROTOCOL_HTTP ? NAME_SOURCE_HTTP : NAME_SOURCE_SNI,
-	};
-}
-
 static void add(struct destination_list *list, struct destination d)
 {
 	assert_int_equal(destination_list_add(list, &d), 0);
 	assert_null(d.host);
-}
-
-static void set_text(char **field, const char *s)
-{
-	free(*field);
-	*field = copy_text(s);
 }
 
 /* The strings of a source may be shared, so it is made anew. */
@@ -98,9 +67,9 @@ static struct destination random_destination(void)
 	static const char *const names[] = {"", "a", "b", "ab"};
 	static const char *const hosts[] = {"a.example", "b.example", "1.2.3.4", MODEL_HOST_OTHER,
 					    MODEL_HOST_INVALID};
-	struct destination d = make(names[random_below(2)], names[random_below(3)],
-				    hosts[random_below(5)], (uint16_t)(random_below(2) ? 443 : 80),
-				    (enum protocol)random_below(PROTOCOL_MAX));
+	struct destination d = made_row(
+		names[random_below(2)], names[random_below(3)], hosts[random_below(5)],
+		(uint16_t)(random_below(2) ? 443 : 80), (enum protocol)random_below(PROTOCOL_MAX));
 
 	set_source(&d.source, offsetof(struct source, version), names[random_below(2)]);
 	d.name_source = (enum name_source)random_below(NAME_SOURCE_MAX);
@@ -142,7 +111,7 @@ static struct destination random_destination(void)
 static struct destination_list random_list(const char *node)
 {
 	struct destination_list list = {
-		.node = node ? copy_text(node) : NULL,
+		.node = node ? made_text(node) : NULL,
 		.since_ms = random_below(3) * 1000,
 		.generated_ms = random_below(3) * 1000,
 		.destinations_dropped = random_below(5),
@@ -159,7 +128,7 @@ static struct destination copy_destination(const struct destination *d)
 	struct destination copy = *d;
 
 	assert_int_equal(source_copy(&d->source, &copy.source), 0);
-	copy.host = copy_text(d->host);
+	copy.host = made_text(d->host);
 	copy.by_code = calloc(d->n_by_code + 1, sizeof(*d->by_code));
 	assert_non_null(copy.by_code);
 	if (d->n_by_code)
@@ -179,7 +148,7 @@ static struct destination_list copy_list(const struct destination_list *list)
 
 	copy.items = NULL;
 	copy.n = copy.capacity = 0;
-	copy.node = list->node ? copy_text(list->node) : NULL;
+	copy.node = list->node ? made_text(list->node) : NULL;
 	for (size_t i = 0; i < list->n; i++)
 		add(&copy, copy_destination(&list->items[i]));
 	return copy;
@@ -420,17 +389,22 @@ static void assert_order(struct destination a, struct destination b)
 
 static void test_order(void **state)
 {
-	struct destination a = make("a", "a", "a", 1, PROTOCOL_TCP), b;
+	struct destination a = made_row("a", "a", "a", 1, PROTOCOL_TCP), b;
 
 	(void)state;
-	assert_order(make("a", "z", "z", 9, PROTOCOL_UDP), make("b", "a", "a", 1, PROTOCOL_HTTP));
-	assert_order(make("a", "a", "z", 9, PROTOCOL_UDP), make("a", "b", "a", 1, PROTOCOL_HTTP));
-	assert_order(make("a", "a", "a", 9, PROTOCOL_UDP), make("a", "a", "b", 1, PROTOCOL_HTTP));
-	assert_order(make("a", "a", "a", 80, PROTOCOL_UDP),
-		     make("a", "a", "a", 443, PROTOCOL_HTTP));
+	assert_order(made_row("a", "z", "z", 9, PROTOCOL_UDP),
+		     made_row("b", "a", "a", 1, PROTOCOL_HTTP));
+	assert_order(made_row("a", "a", "z", 9, PROTOCOL_UDP),
+		     made_row("a", "b", "a", 1, PROTOCOL_HTTP));
+	assert_order(made_row("a", "a", "a", 9, PROTOCOL_UDP),
+		     made_row("a", "a", "b", 1, PROTOCOL_HTTP));
+	assert_order(made_row("a", "a", "a", 80, PROTOCOL_UDP),
+		     made_row("a", "a", "a", 443, PROTOCOL_HTTP));
 	/* By the protocol's name, not by its number. */
-	assert_order(make("a", "a", "a", 80, PROTOCOL_HTTP), make("a", "a", "a", 80, PROTOCOL_TLS));
-	assert_order(make("a", "a", "a", 80, PROTOCOL_TCP), make("a", "a", "a", 80, PROTOCOL_TLS));
+	assert_order(made_row("a", "a", "a", 80, PROTOCOL_HTTP),
+		     made_row("a", "a", "a", 80, PROTOCOL_TLS));
+	assert_order(made_row("a", "a", "a", 80, PROTOCOL_TCP),
+		     made_row("a", "a", "a", 80, PROTOCOL_TLS));
 	b = copy_destination(&a);
 	set_source(&b.source, offsetof(struct source, app), "x");
 	assert_order(a, b);
@@ -438,7 +412,7 @@ static void test_order(void **state)
 
 static struct destination make_scoped(const char *host, uint16_t port, bool internal)
 {
-	struct destination d = make("a", "a", host, port, PROTOCOL_TLS);
+	struct destination d = made_row("a", "a", host, port, PROTOCOL_TLS);
 
 	d.internal = internal;
 	d.opened = internal ? 100 : 1;
@@ -480,20 +454,20 @@ static void test_scopes_of_sums(void **state)
 
 static void test_name_source(void **state)
 {
-	struct destination d = make("", "w", "a.example", 443, PROTOCOL_TLS);
+	struct destination d = made_row("", "w", "a.example", 443, PROTOCOL_TLS);
 
 	(void)state;
 	assert_string_equal(destination_name_source(&d), "sni");
-	set_text(&d.host, MODEL_HOST_INVALID);
+	made_set(&d.host, MODEL_HOST_INVALID);
 	assert_string_equal(destination_name_source(&d), "sni");
-	set_text(&d.host, MODEL_HOST_OTHER);
+	made_set(&d.host, MODEL_HOST_OTHER);
 	assert_string_equal(destination_name_source(&d), "");
 	destination_done(&d);
 }
 
 static void test_source(void **state)
 {
-	struct destination d = make("ns", "w", "h", 1, PROTOCOL_TCP);
+	struct destination d = made_row("ns", "w", "h", 1, PROTOCOL_TCP);
 	struct source copy = {0};
 
 	(void)state;
@@ -519,7 +493,7 @@ static void test_source(void **state)
 /* A copy of a copy takes no memory, and lasts as long as it is needed. */
 static void test_source_shared(void **state)
 {
-	struct destination d = make("ns", "w", "h", 1, PROTOCOL_TCP);
+	struct destination d = made_row("ns", "w", "h", 1, PROTOCOL_TCP);
 	struct source first, second;
 
 	(void)state;
@@ -587,8 +561,8 @@ static void test_merge_any_order(void **state)
 
 static void assert_nodes(const char *a, const char *b, const char *want)
 {
-	struct destination_list x = {.node = a ? copy_text(a) : NULL};
-	struct destination_list y = {.node = b ? copy_text(b) : NULL};
+	struct destination_list x = {.node = a ? made_text(a) : NULL};
+	struct destination_list y = {.node = b ? made_text(b) : NULL};
 
 	assert_int_equal(destination_list_merge(&x, &y), 0);
 	assert_true(!x.node == !want);
@@ -645,8 +619,8 @@ static void test_latest(void **state)
 
 static void test_merge_facts(void **state)
 {
-	struct destination a = make("", "w", "a.example", 443, PROTOCOL_TLS);
-	struct destination b = make("", "w", "a.example", 443, PROTOCOL_TLS);
+	struct destination a = made_row("", "w", "a.example", 443, PROTOCOL_TLS);
+	struct destination b = made_row("", "w", "a.example", 443, PROTOCOL_TLS);
 
 	(void)state;
 	a.internal = true;
@@ -749,7 +723,7 @@ static void test_merge_no_memory(void **state)
 static void test_list_add_no_memory(void **state)
 {
 	struct destination_list list = {0};
-	struct destination d = make("", "w", "a.example", 443, PROTOCOL_TLS);
+	struct destination d = made_row("", "w", "a.example", 443, PROTOCOL_TLS);
 
 	(void)state;
 	alloc_fail_at(1);
@@ -787,7 +761,7 @@ static uint32_t findings(const struct destination_list *list, const char *worklo
 static void add_from(struct destination_list *list, const char *host, uint16_t port,
 		     enum protocol protocol, enum name_source name_source)
 {
-	struct destination d = make("ns", "w", host, port, protocol);
+	struct destination d = made_row("ns", "w", host, port, protocol);
 
 	d.name_source = name_source;
 	add(list, d);
@@ -837,18 +811,18 @@ static void test_judge_mixed(void **state)
 	struct destination_list list = {0};
 
 	(void)state;
-	add(&list, make("n", "w", "both.example", 80, PROTOCOL_HTTP));
-	add(&list, make("n", "w", "both.example", 443, PROTOCOL_TLS));
-	add(&list, make("n", "w", "both.example", 9000, PROTOCOL_TCP));
-	add(&list, make("n", "w", "tls.example", 443, PROTOCOL_TLS));
-	add(&list, make("n", "w", "tls.example", 8443, PROTOCOL_TLS));
-	add(&list, make("n", "w", "split.example", 443, PROTOCOL_TLS));
-	add(&list, make("n", "x", "split.example", 80, PROTOCOL_HTTP));
-	add(&list, make("m", "x", "split.example", 443, PROTOCOL_TLS));
-	add(&list, make("n", "w", MODEL_HOST_INVALID, 80, PROTOCOL_HTTP));
-	add(&list, make("n", "w", MODEL_HOST_INVALID, 443, PROTOCOL_TLS));
-	add(&list, make("n", "w", "one-port.example", 80, PROTOCOL_HTTP));
-	add(&list, make("n", "w", "one-port.example", 80, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", "both.example", 80, PROTOCOL_HTTP));
+	add(&list, made_row("n", "w", "both.example", 443, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", "both.example", 9000, PROTOCOL_TCP));
+	add(&list, made_row("n", "w", "tls.example", 443, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", "tls.example", 8443, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", "split.example", 443, PROTOCOL_TLS));
+	add(&list, made_row("n", "x", "split.example", 80, PROTOCOL_HTTP));
+	add(&list, made_row("m", "x", "split.example", 443, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", MODEL_HOST_INVALID, 80, PROTOCOL_HTTP));
+	add(&list, made_row("n", "w", MODEL_HOST_INVALID, 443, PROTOCOL_TLS));
+	add(&list, made_row("n", "w", "one-port.example", 80, PROTOCOL_HTTP));
+	add(&list, made_row("n", "w", "one-port.example", 80, PROTOCOL_TLS));
 	/* Two revisions of one workload are one source. */
 	set_source(&list.items[0].source, offsetof(struct source, version), "v2");
 	assert_int_equal(destination_list_normalize(&list), 0);
@@ -878,7 +852,7 @@ static bool matches(struct selection s, const struct destination *d)
 
 static void test_selection(void **state)
 {
-	struct destination d = make("shop", "cart", "api.example.com", 443, PROTOCOL_TLS);
+	struct destination d = made_row("shop", "cart", "api.example.com", 443, PROTOCOL_TLS);
 	struct selection s = SELECTION_DEFAULT;
 
 	(void)state;
@@ -934,7 +908,7 @@ static void test_selection_host(void **state)
 		{"*.example.org", false},
 		{"[", false},
 	};
-	struct destination d = make("", "w", "api.example.com", 443, PROTOCOL_TLS);
+	struct destination d = made_row("", "w", "api.example.com", 443, PROTOCOL_TLS);
 	struct selection s = SELECTION_DEFAULT;
 
 	(void)state;
@@ -953,7 +927,7 @@ static void test_list_select(void **state)
 	(void)state;
 	s.host = "*.keep";
 	for (uint16_t i = 0; i < 50; i++)
-		add(&list, make("", "w", i % 3 ? "a.keep" : "a.drop", i, PROTOCOL_TCP));
+		add(&list, made_row("", "w", i % 3 ? "a.keep" : "a.drop", i, PROTOCOL_TCP));
 	destination_list_select(&list, &s);
 	assert_int_equal(list.n, 33);
 	for (size_t i = 0; i < list.n; i++) {
@@ -986,7 +960,7 @@ static void test_sort(void **state)
 	for (const char *host = "dbca"; *host; host++) {
 		char name[] = {*host, '\0'};
 
-		add(&list, make("", "w", name, 1, PROTOCOL_TCP));
+		add(&list, made_row("", "w", name, 1, PROTOCOL_TCP));
 	}
 	/* In the order d b c a. */
 	list.items[0].sent = MODEL_COUNT_MAX;

@@ -15,35 +15,16 @@
 #include <cmocka.h>
 
 #include "alloc.h"
+#include "made.h"
 #include "table.h"
 #include "util.h"
-
-static char *copy_text(const char *s)
-{
-	char *copy = strdup(s);
-
-	assert_non_null(copy);
-	return copy;
-}
 
 static struct destination *add(struct destination_list *list, const char *ns, const char *workload,
 			       const char *host, uint16_t port, enum protocol protocol)
 {
-	struct destination d = {
-		.source = {.ns = copy_text(ns),
-			   .workload = copy_text(workload),
-			   .workload_kind = copy_text(""),
-			   .canonical_service = copy_text(""),
-			   .canonical_revision = copy_text(""),
-			   .app = copy_text(""),
-			   .version = copy_text("")},
-		.host = copy_text(host),
-		.port = port,
-		.protocol = protocol,
-		.name_source = NAME_SOURCE_SNI,
-		.visibility = protocol == PROTOCOL_HTTP ? VISIBILITY_L7 : VISIBILITY_L4,
-	};
+	struct destination d = made_row(ns, workload, host, port, protocol);
 
+	d.name_source = NAME_SOURCE_SNI;
 	assert_int_equal(destination_list_add(list, &d), 0);
 	return &list->items[list->n - 1];
 }

@@ -14,28 +14,9 @@
 #include "alloc.h"
 #include "text.h"
 #include "util.h"
+#include "yaml_alloc.h"
 #include "yaml_scalar.h"
 #include "yaml_tree.h"
-
-/* libyaml's own allocations, taken over so that they count and fail like ours. */
-void *yaml_malloc(size_t size);
-void *yaml_realloc(void *p, size_t size);
-char *yaml_strdup(const char *s);
-
-void *yaml_malloc(size_t size)
-{
-	return malloc(size ? size : 1);
-}
-
-void *yaml_realloc(void *p, size_t size)
-{
-	return p ? realloc(p, size ? size : 1) : malloc(size ? size : 1);
-}
-
-char *yaml_strdup(const char *s)
-{
-	return s ? strdup(s) : NULL;
-}
 
 /* The documents' JSON, one line each. */
 struct printed {
