@@ -64,7 +64,14 @@ static void add_requests(struct destination *d, const struct scene *s, uint64_t 
 		abort();
 }
 
-static void add_row(struct destination_list *list, const struct scene *s, uint64_t step)
+/* What one agent knows of the first destination, another one knows otherwise: it is one all the same. */
+static enum interception interception_of(const struct scene *s, uint64_t node)
+{
+	return s == scenes && node % 2 ? INTERCEPTION_AMBIENT : s->interception;
+}
+
+static void add_row(struct destination_list *list, const struct scene *s, uint64_t node,
+		    uint64_t step)
 {
 	struct destination d = made_row(s->ns, s->workload, s->host, s->port, s->protocol);
 
@@ -73,7 +80,7 @@ static void add_row(struct destination_list *list, const struct scene *s, uint64
 	made_set(&d.source.canonical_revision, "latest");
 	made_set(&d.source.app, s->workload);
 	d.registry = s->registry;
-	d.interception = s->interception;
+	d.interception = interception_of(s, node);
 	d.name_source = s->name_source;
 	d.tls_versions = s->protocol == PROTOCOL_TLS ? 1u << TLS_13 : 0;
 	d.opened = 1 + s->opened * step;
@@ -132,7 +139,7 @@ int main(int argc, char **argv)
 	node = strtoull(argv[1], NULL, 10);
 	step = strtoull(argv[2], NULL, 10);
 	for (size_t i = 0; i < ARRAY_SIZE(scenes); i++)
-		add_row(&list, &scenes[i], step * (node + 1));
+		add_row(&list, &scenes[i], node, step * (node + 1));
 	fill_health(&health, step);
 	r = expose_blocks(&list, &health.view,
 			  argv[3][0] == 't' ? METRICS_TEXT : METRICS_OPENMETRICS, 4096, &text,

@@ -210,6 +210,22 @@ def narrowed(prometheus, dashboard):
                         yield f"{title}: {one['metric']}"
 
 
+def counted(prometheus, dashboard):
+    """Destinations of a namespace: each once, whatever several agents say of it; 0 where there are none that are named or readable,
+    nothing where there is no registry."""
+    for title, namespace, want in (
+            ("Named destinations", "mail", {"": "0"}), ("Named destinations", "shop", {"": "0.4"}), ("Named destinations", "", {}),
+            ("L7 destinations", "mail", {"": "0"}), ("L7 destinations", "shop", {"": "0.2"}),
+            ("Destinations by visibility", "shop", {"l4": "4", "l7": "1"}),
+            ("Destinations by registry", "shop", {"passthrough": "2", "registered": "1", "originated": "1", "blocked": "1"}),
+            ("Destinations by interception", "shop", {"sidecar": "4", "ambient": "1", "bypass": "1"})):
+        expr = next(expr for name, expr in queries(dashboard) if name == title)
+        result = {"".join(one["metric"].values()): one["value"][1]
+                  for one in prometheus.get("query", query=filled(expr, namespace=namespace))["result"]}
+        if result != want:
+            yield f"{title} of namespace '{namespace}': {result}, not {want}"
+
+
 def shrinks(prometheus):
     """Series that are kept for the cluster, against those that the agents have."""
     raw = prometheus.get("query", query='count({__name__=~"egress_.*", __name__!~"egress_agent_.*"})')["result"]
@@ -230,6 +246,7 @@ def check(prometheus, dashboard, rules):
            until(deadline, lambda: without_data(prometheus, dashboard)))
     report(name + "each variable has values to choose from", until(deadline, lambda: without_values(prometheus, dashboard)))
     report(name + "what was chosen narrows every panel", until(deadline, lambda: narrowed(prometheus, dashboard)))
+    report(name + "destinations are counted once, and 0 where there are none", until(deadline, lambda: counted(prometheus, dashboard)))
     report(name + "alerts that are due say what they mean", until(deadline, lambda: badly_put(prometheus)))
     raw, kept = shrinks(prometheus)
     report(f"{name}of {raw} series of {AGENTS} agents {kept} are kept for the cluster", [] if kept < raw else ["no fewer"])
