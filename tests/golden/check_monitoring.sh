@@ -20,6 +20,7 @@ trap 'tap_at_exit; finish' EXIT
 trap 'exit 130' INT TERM
 cd "$HERE/../.."
 OBJECT=deploy/components/prometheus-rules/prometheusrule.yaml
+MONITOR=deploy/components/podmonitor/podmonitor.yaml
 DASHBOARD=deploy/components/grafana-dashboard/egress-agent.json
 RULES=build/egress-agent.rules.yaml
 
@@ -59,9 +60,9 @@ main() {
 		"$(promtool check metrics <"$TMP/exposition" 2>&1)" ""
 	passes "promtool check rules, all its lint" promtool check rules --lint=all --lint-fatal "$RULES"
 	python check_monitoring.py --object "$OBJECT" --tests "$HERE/monitoring" --exposition "$TMP/exposition"
-	python monitoring_live.py --prometheus prometheus --exposition build/exposition
+	python monitoring_live.py --prometheus prometheus --exposition build/exposition --podmonitor "$MONITOR"
 	if suite_unpack sid prometheus build/prometheus-sid; then
-		python monitoring_live.py --prometheus build/prometheus-sid/usr/bin/prometheus --exposition build/exposition
+		python monitoring_live.py --prometheus build/prometheus-sid/usr/bin/prometheus --exposition build/exposition --podmonitor "$MONITOR"
 	else
 		skip "in a current Prometheus: rules and dashboard answer" "it could not be fetched: $SUITE_WHY"
 	fi

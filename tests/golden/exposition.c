@@ -15,6 +15,8 @@
 #include "made.h"
 #include "util.h"
 
+#define START_MS 1767225600000 /* of everything; Unix */
+
 struct scene {
 	const char *ns, *workload, *host;
 	uint16_t port;
@@ -83,6 +85,7 @@ static void add_row(struct destination_list *list, const struct scene *s, uint64
 	d.interception = interception_of(s, node);
 	d.name_source = s->name_source;
 	d.tls_versions = s->protocol == PROTOCOL_TLS ? 1u << TLS_13 : 0;
+	d.first_ms = START_MS;
 	d.opened = 1 + s->opened * step;
 	d.closed = s->opened * step;
 	d.failed = s->failed * step;
@@ -106,7 +109,7 @@ static void fill_health(struct health *h, uint64_t step)
 {
 	struct health_input in = {
 		.version = "golden",
-		.start_unix_ms = 1767225600000,
+		.start_unix_ms = START_MS,
 		.maps = {{"destinations", 100 + step, 16384}, {"requests", 50, 0}},
 		.n_maps = 2,
 		.snapshots = step,

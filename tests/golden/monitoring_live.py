@@ -5,7 +5,7 @@
 Owns: a Prometheus of its own, and what it scrapes: expositions of two nodes (build/exposition), one step further at each scrape. Must
 not know: what a panel or a rule means.
 
-	monitoring_live.py --prometheus BINARY --rules RULES.yaml --dashboard FILE.json --exposition BINARY
+	monitoring_live.py --prometheus BINARY --rules RULES.yaml --dashboard FILE.json --podmonitor FILE.yaml --exposition BINARY
 
 Prints a line a case, `ok<TAB>NAME` or `not ok<TAB>NAME<TAB>WHY`. Nothing but loopback is used, and nothing is left.
 """
@@ -60,6 +60,14 @@ class Agent(http.server.BaseHTTPRequestHandler):
         """Silence."""
 
 
+def dropped(path):
+    """What the PodMonitor has Prometheus not store, as the operator writes it into Prometheus' own settings."""
+    with open(path, encoding="utf-8") as file:
+        (end,) = yaml.safe_load(file)["spec"]["podMetricsEndpoints"]
+    return [{re.sub("[A-Z]", lambda match: "_" + match.group().lower(), key): value for key, value in rule.items()}
+            for rule in end["metricRelabelings"]]
+
+
 class Prometheus:
     """One in a folder of its own."""
 
@@ -74,7 +82,8 @@ class Prometheus:
         # One address, two agents.
         relabel = [{"source_labels": ["node"], "target_label": "instance"}]
         self.write("prometheus.yml", json.dumps(dict(SETTINGS, rule_files=["rules.yaml"], scrape_configs=[
-            {"job_name": "egress-agent/egress-agent", "static_configs": targets, "relabel_configs": relabel}])))
+            {"job_name": "egress-agent/egress-agent", "static_configs": targets, "relabel_configs": relabel,
+             "metric_relabel_configs": dropped(options.podmonitor)}])))
         self.seed()
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
@@ -226,6 +235,20 @@ def counted(prometheus, dashboard):
             yield f"{title} of namespace '{namespace}': {result}, not {want}"
 
 
+def stored(prometheus):
+    """Names of an exposition that Prometheus has not got, and times of creation that it has."""
+    text = subprocess.run([Agent.exposition, "0", "1", "openmetrics"], capture_output=True, check=True, text=True).stdout
+    told = set(re.findall(r"^(\w+)", text, flags=re.M))
+    created = {name for name in told if name.endswith("_created")}
+    kept = set(prometheus.get("label/__name__/values", **{"match[]": '{job="egress-agent/egress-agent"}'}))
+    if not created > {"egress_tcp_sent_bytes_created", "egress_tcp_connect_duration_seconds_created", "process_cpu_seconds_created"}:
+        yield f"the exposition tells of {sorted(created)}"
+    for name in told - created - kept:
+        yield f"{name} is not stored"
+    for name in created & kept:
+        yield f"{name} is stored"
+
+
 def shrinks(prometheus):
     """Series that are kept for the cluster, against those that the agents have."""
     raw = prometheus.get("query", query='count({__name__=~"egress_.*", __name__!~"egress_agent_.*"})')["result"]
@@ -240,6 +263,7 @@ def check(prometheus, dashboard, rules):
     report(name + "both agents are scraped", until(deadline, lambda: [
         str(one["metric"]) for one in prometheus.get("query", query="up")["result"] if one["value"][1] != "1"] or (
             [] if len(prometheus.get("query", query="up")["result"]) == AGENTS else ["not all of them"])))
+    report(name + "all is stored, but for the times of creation", until(deadline, lambda: stored(prometheus)))
     report(name + "every rule is evaluated", until(deadline, lambda: unhealthy(prometheus, rules)))
     report(name + "every recorded name has samples", until(deadline, lambda: recorded_nothing(prometheus, rules)))
     report(f"{name}each of {len(list(queries(dashboard)))} queries of the dashboard answers with data",
@@ -262,7 +286,7 @@ def until_version(prometheus, deadline):
 def main():
     """Start, ask, end."""
     parser = argparse.ArgumentParser()
-    for name in ("prometheus", "rules", "dashboard", "exposition"):
+    for name in ("prometheus", "rules", "dashboard", "podmonitor", "exposition"):
         parser.add_argument("--" + name, required=True)
     options = parser.parse_args()
     with open(options.dashboard, encoding="utf-8") as file:
