@@ -273,7 +273,7 @@ static int headers_add(struct fetch *q, const char *line)
 	return 0;
 }
 
-int fetch_start(struct fetch *q, const char *url, const char *header)
+int fetch_start(struct fetch *q, const char *url, const char *const headers[])
 {
 	int r;
 
@@ -285,8 +285,8 @@ int fetch_start(struct fetch *q, const char *url, const char *header)
 	q->stopped = false;
 	q->why[0] = '\0';
 	r = headers_add(q, "Accept: application/json");
-	if (r == 0 && header)
-		r = headers_add(q, header);
+	for (; r == 0 && *headers; headers++)
+		r = headers_add(q, *headers);
 	if (r < 0)
 		return r;
 	if (setup_peer(q) != CURLE_OK || setup_request(q, url) != CURLE_OK ||

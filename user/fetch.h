@@ -48,8 +48,8 @@ void fetcher_run(struct fetcher *f);
 
 int fetch_new(struct fetcher *f, const struct fetch_sink *sink, void *data, struct fetch **ret);
 void fetch_free(struct fetch *q);
-/* header: one more ("Name: value"), or NULL. -ENOMEM; -EBUSY if it still runs. */
-int fetch_start(struct fetch *q, const char *url, const char *header);
+/* headers: more of them ("Name: value"), up to the first NULL. -ENOMEM; -EBUSY if it still runs. */
+int fetch_start(struct fetch *q, const char *url, const char *const headers[]);
 void fetch_cancel(struct fetch *q); /* end() is not called */
 
 #define FETCH_TOKEN_MAX (16u << 10) /* bytes; they have about one thousand */

@@ -141,7 +141,7 @@ static void request_begin(struct kube_watch *w, enum kube_phase phase, struct te
 	if (r == 0)
 		r = text_take(url, &text, &size);
 	if (r == 0)
-		r = fetch_start(w->fetch, text, header);
+		r = fetch_start(w->fetch, text, (const char *const[]){header, NULL});
 	if (r < 0)
 		watch_fail(w, KUBE_ERROR_MEMORY, 0, strerror(-r));
 }

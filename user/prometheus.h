@@ -20,10 +20,10 @@ struct prometheus_options {
 	uint64_t range_ms, timeout_ms;
 	const char
 		*selector; /* more label matchers, as PromQL writes them between braces; or NULL */
-	const char *token_file, *ca_file;
+	const char *token_file, *tenant, *ca_file;
 };
 
-#define PROMETHEUS_OPTS 6
+#define PROMETHEUS_OPTS 7
 
 /* The rows of a command's option table; at: offset of its struct prometheus_options. */
 /* clang-format off */
@@ -51,6 +51,11 @@ struct prometheus_options {
 	 .offset = (at) + offsetof(struct prometheus_options, token_file),                       \
 	 .arg = "FILE",                                                                          \
 	 .help = "bearer token for Prometheus"},                                                 \
+	{.name = "prometheus-tenant",                                                            \
+	 .type = OPT_STRING,                                                                     \
+	 .offset = (at) + offsetof(struct prometheus_options, tenant),                           \
+	 .arg = "ID",                                                                            \
+	 .help = "tenant of Mimir or Cortex (X-Scope-OrgID); several: 'a|b'"},                   \
 	{.name = "prometheus-ca",                                                                \
 	 .type = OPT_STRING,                                                                     \
 	 .offset = (at) + offsetof(struct prometheus_options, ca_file),                          \

@@ -2,7 +2,7 @@
 /*
  * Queries over HTTP, one after the other; see prometheus_work.h.
  *
- * Owns: the URL, the token, time-outs, the size of an answer, the words for everything that can go wrong on the way.
+ * Owns: the URL, the token, the tenant, time-outs, the size of an answer, the words for everything that can go wrong on the way.
  * Must not know: what is asked.
  */
 #include <errno.h>
@@ -20,6 +20,8 @@
 #define CONNECT_MS 10000u
 #define TOTAL      5 /* answers' time-outs, for all of them */
 #define URL_MAX    (64u << 10)
+#define TENANT     "X-Scope-OrgID: " /* of Cortex and Mimir */
+#define TENANT_MAX 512
 
 static uint64_t now_ms(void)
 {
@@ -65,6 +67,18 @@ static bool url_usable(const char *url)
 	return *host && *host != '/' && *host != ':' && !strchr(host, '@');
 }
 
+/* What a header's value may be, and no more: names of tenants are letters and digits, several of them with | between. */
+static bool tenant_usable(const char *tenant)
+{
+	size_t n = strlen(tenant);
+
+	for (const char *c = tenant; *c; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	return n > 0 && n <= TENANT_MAX;
+}
+
 /* Whatever stands before the last @ may be a password, also where the rest is no URL. */
 const char *prometheus_shown(const char *url, char *buf, size_t size)
 {
@@ -90,6 +104,10 @@ bool prometheus_fault(const struct prometheus_options *o, char *why, size_t size
 		snprintf(why, size,
 			 "--prometheus-token: is only sent over https, and --prometheus "
 			 "is http");
+	else if (o->tenant && !tenant_usable(o->tenant))
+		snprintf(why, size,
+			 "--prometheus-tenant: is 1 to %d printable characters without spaces",
+			 TENANT_MAX);
 	else
 		return false;
 	return true;
@@ -144,7 +162,11 @@ int prometheus_open(struct prometheus *p)
 		return -ENOMEM;
 	memcpy(p->base, o->url, n);
 	p->base[n] = '\0';
-	r = o->token_file ? fetch_authorization(o->token_file, &p->header) : 0;
+	if (o->tenant && asprintf(&p->tenant, TENANT "%s", o->tenant) < 0) {
+		p->tenant = NULL;
+		return -ENOMEM;
+	}
+	r = o->token_file ? fetch_authorization(o->token_file, &p->authorization) : 0;
 	if (r < 0)
 		return prometheus_fail(p, r,
 				       "--prometheus-token: %s: %s; give a file that holds "
@@ -160,11 +182,12 @@ void prometheus_close(struct prometheus *p)
 	fetcher_free(p->fetcher);
 	text_done(&p->body);
 	free(p->base);
-	free(p->header);
+	free(p->authorization);
+	free(p->tenant);
 	free(p->why);
 	p->fetch = NULL;
 	p->fetcher = NULL;
-	p->base = p->header = p->why = NULL;
+	p->base = p->authorization = p->tenant = p->why = NULL;
 }
 
 /* ---- one query ---- */
@@ -233,7 +256,8 @@ static const char *advice(long status)
 	if (status >= 300 && status < 400)
 		return "give the URL that it sends browsers to";
 	if (status == 401 || status == 403)
-		return "give --prometheus-token, or an account that may ask";
+		return "give --prometheus-token, --prometheus-tenant (Mimir, Cortex), or an "
+		       "account that may ask";
 	if (status == 404)
 		return "give the path in front of /api/v1/query, too (Mimir: /prometheus)";
 	if (status == 422 || status == 503 || status == 504)
@@ -279,15 +303,20 @@ int prometheus_query(struct prometheus *p, const char *promql,
 		     int (*series)(const struct prometheus_series *s, void *data), void *data)
 {
 	const struct prometheus_reader reader = {series, p->note, p->note_data, data};
+	const char *headers[3] = {NULL};
 	_cleanup_free_ char *url = NULL;
-	int r = query_url(p, promql, &url);
+	int r = query_url(p, promql, &url), n = 0;
 
 	if (r < 0)
 		return r;
 	text_done(&p->body);
 	p->body = TEXT_INIT(PROMETHEUS_ANSWER_MAX);
 	p->ended = false;
-	r = fetch_start(p->fetch, url, p->header);
+	if (p->authorization)
+		headers[n++] = p->authorization;
+	if (p->tenant)
+		headers[n] = p->tenant;
+	r = fetch_start(p->fetch, url, headers);
 	if (r == 0)
 		r = wait_for_end(p);
 	if (r < 0)

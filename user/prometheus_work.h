@@ -53,7 +53,8 @@ struct prometheus {
 	const struct prometheus_options *options;
 	struct fetcher *fetcher;
 	struct fetch *fetch;
-	char *base, *header; /* the URL without slashes at its end; Authorization or NULL */
+	char *base;                   /* the URL without slashes at its end */
+	char *authorization, *tenant; /* headers, or NULL */
 	uint64_t deadline_ms;
 	double at; /* the moment that is asked about, Unix seconds; 0: the server's now */
 	void (*note)(const char *line, void *data);

@@ -326,6 +326,24 @@ def check_tls(directory):
         refused("a token that is none", "--prometheus-token: ", run(*ca, "--prometheus-token", str(token)))
 
 
+def check_tenant():
+    """As Mimir does: no answer without a tenant, and no word of the token's header."""
+    def tenants_only(handler, question, _n):
+        if handler.headers.get_all("X-Scope-OrgID") != ["east|west-2"] or handler.headers.get("Authorization"):
+            return 401, "no org id"
+        return tell(question)
+
+    with Server(tenants_only) as s:
+        status, out, err = run("--prometheus", s.url, "--prometheus-tenant", "east|west-2", "-o", "json")
+        say(status == 0 and len(json.loads(out)["destinations"]) == 1, "a tenant is named in each question", err)
+        refused("no tenant", "401.*--prometheus-tenant", run("--prometheus", s.url))
+        for tenant in ("", "a b", "a\r\nX-Evil: y", "a" * 513):
+            refused(f"--prometheus-tenant {tenant[:20]!r}", "--prometheus-tenant: ",
+                    run("--prometheus", s.url, "--prometheus-tenant", tenant), 2)
+            refused("generate, too", "--prometheus-tenant: ",
+                    run("--prometheus", s.url, "--prometheus-tenant", tenant, command="generate"), 2)
+
+
 # ---- what is only odd ----
 
 def rows_of(name, rows=None, counts=None, args=(), way=None, notes=()):
@@ -458,6 +476,7 @@ def main():
     check_odd()
     check_twice()
     check_closed()
+    check_tenant()
     check_ways()
     check_total()
     with tempfile.TemporaryDirectory(prefix="egress-agent-prometheus-") as name:

@@ -583,6 +583,7 @@ static void faults_are_found(void **state)
 	static const char *const bad[] = {
 		"",          "h",         "ftp://h",     "http://",      "http://@",
 		"http://:1", "http:///x", "http://h/?a", "http://a@b@c", "http://h\\"};
+	static const char *const tenants[] = {"", "a b", "a\r\nX: y", "\xc3\xa9", "a\x7f"};
 	struct prometheus_options o = {.url = NULL, .token_file = "f"};
 	char why[PROMETHEUS_WHY_MAX];
 
@@ -592,6 +593,12 @@ static void faults_are_found(void **state)
 	assert_true(prometheus_fault(&o, why, sizeof(why)));
 	assert_non_null(strstr(why, "--prometheus-token: "));
 	o.token_file = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(tenants); i++) {
+		o.tenant = tenants[i];
+		assert_true(prometheus_fault(&o, why, sizeof(why)));
+		assert_non_null(strstr(why, "--prometheus-tenant: "));
+	}
+	o.tenant = "east|west-2.a_b";
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
 		o.url = good[i];
 		assert_false(prometheus_fault(&o, why, sizeof(why)));
