@@ -14,7 +14,7 @@
  * A decided flow costs one look-up in its socket's storage per packet.
  */
 #include "flow.h"
-#include "flow_http.h"
+#include "flow_read.h"
 #include "flow_udp.h"
 #include "retire.h"
 #include "sock.h"

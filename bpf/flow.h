@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One connection from connect() to close: which bytes are new, which reader gets them, what the outcome is
- * counted as.
+ * One connection from connect() to close: which bytes are new, whose they are, what the outcome is counted as.
  *
- * Owns: struct ea_flow and its phases, the in-order guard, the accounting of bytes. Reading HTTP heads and
- * pairing answers is flow_http.h.
+ * Owns: struct ea_flow and its phases, the in-order guard, TLS names and preludes. HTTP is flow_http.h and
+ * flow_response.h, the rest of a TLS handshake flow_answer.h; flow_read.h says which of them gets the bytes.
  */
 #ifndef FLOW_H
 #define FLOW_H

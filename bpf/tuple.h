@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Flows without sockets: found by their addresses and ports, begun by a SYN, ended by FIN or RST. Everything
- * else is flow.h and flow_http.h, so that what holds for one source of packets holds for the other.
+ * else is flow_read.h, so that what holds for one source of packets holds for the other.
  */
 #ifndef TUPLE_H
 #define TUPLE_H
 
-#include "flow_http.h"
+#include "flow_read.h"
 
 struct ea_tuple {
 	__u8 client[16], server[16];    /* network byte order, IPv4 as ::ffff:a.b.c.d */

@@ -240,7 +240,7 @@ static void test_tls_not_mine(void **state)
 	}
 }
 
-/* One direction of HTTP: what flow_http.h does at each verdict, without maps. */
+/* One direction of HTTP: what flow_http.h and flow_response.h do at each verdict, without maps. */
 struct side {
 	struct ea_http h;
 	__u8 host[EA_HOST_BUF] __attribute__((aligned(8)));
