@@ -101,6 +101,11 @@ static __always_inline void egress_read(struct bpf_sock *sk, struct ea_flow *f, 
 
 	if (phase == EA_PHASE_OPEN)
 		phase = flow_sniff(pkt);
+	/* Without storage the client stands between two records. */
+	if (!p && phase == EA_PHASE_ANSWER && flow_answer_is_read(f, pkt)) {
+		flow_answer_end(f, NULL);
+		return;
+	}
 	s = !p && (phase == EA_PHASE_TLS || phase == EA_PHASE_ANSWER) ? scratch_take() : NULL;
 	if (!p && !s)
 		p = bpf_sk_storage_get(&ea_parses, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);

@@ -78,7 +78,7 @@ static __noinline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_
  * observation of the handshake's time, the first one where there are two: a HelloRetryRequest is the server's first
  * flight, too. An alert alone makes none.
  */
-static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
+static __noinline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
 {
 	struct ea_stats *s = stats_get(f->dest_id);
 	int failed = f->awaited.server & EA_AWAITED_ALERT || (p && p->client.verdict == EA_END);
@@ -96,6 +96,18 @@ static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_p
 	}
 	if (failed)
 		__sync_fetch_and_add(&s->handshakes_failed, 1);
+}
+
+/* Does what the client sends begin a record that is encrypted, and is the server waited for no more? Then the handshake
+ * has been read, as it mostly is by now: no reader is needed to tell. */
+static __always_inline int flow_answer_is_read(const struct ea_flow *f, const struct ea_packet *pkt)
+{
+	__u8 type;
+
+	if (!(f->awaited.server & EA_AWAITED_OVER) ||
+	    ea_load(&pkt->bytes, pkt->cursor.off, &type, 1))
+		return 0;
+	return type != EA_TLS_ALERT && type != EA_TLS_HANDSHAKE;
 }
 
 /* Payload behind the hello. Returns 1 when the flow is decided. */
