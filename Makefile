@@ -12,7 +12,7 @@ CC       := gcc
 BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 
-PACKAGES := libbpf zlib libcjson libmicrohttpd libcurl yaml-0.1 libpcap libpsl
+PACKAGES := libbpf zlib libcjson libmicrohttpd gnutls libcurl yaml-0.1 libpcap libpsl
 WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Werror
 CPPFLAGS := -D_GNU_SOURCE -DEA_VERSION='"$(VERSION)"' -iquote include -iquote user -iquote $(B)
 CFLAGS   ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2

@@ -357,12 +357,13 @@ static int page_config(const struct http_request *req, void *data, struct http_r
 const struct http_route *api_routes(size_t *ret_n)
 {
 	static const struct http_route routes[] = {
-		{"/", page_index},
-		{"/metrics", page_metrics},
-		{"/healthz", page_healthz},
-		{"/readyz", page_readyz},
-		{"/api/v1/destinations", page_destinations},
-		{"/api/v1/config", page_config},
+		{"/", page_index, false},
+		{"/metrics", page_metrics, false},
+		/* Kubelets show no certificate; and there is nothing in these. */
+		{"/healthz", page_healthz, true},
+		{"/readyz", page_readyz, true},
+		{"/api/v1/destinations", page_destinations, false},
+		{"/api/v1/config", page_config, false},
 	};
 
 	*ret_n = ARRAY_SIZE(routes);

@@ -55,6 +55,7 @@ _Static_assert(ARRAY_SIZE(counter_names) == EA_COUNT_MAX, "a name for every coun
 #define CGROUPS_SKIPPED   "egress_agent_cgroups_skipped"
 #define HTTP_CUT          "egress_agent_http_connections_cut"
 #define HTTP_TOO_MUCH     "egress_agent_http_replies_refused"
+#define TLS_FILES         "egress_agent_http_tls_reloads"
 #define LEFT              "egress_agent_destinations_left"
 #define LEAVE_FAILURES    "egress_agent_leave_failures"
 #define SWEEP_SECONDS     "egress_agent_sweep_duration_seconds"
@@ -96,6 +97,8 @@ static const struct health_help help[] = {
 			  "their path too long."},
 	{HTTP_CUT, "HTTP connections closed by the agent, by reason."},
 	{HTTP_TOO_MUCH, "HTTP answers refused or cut because slow readers held what others need."},
+	{TLS_FILES, "Files of --tls-cert, --tls-key and --client-ca read again because they were "
+		    "replaced, by result; refused: what was read before stays in use."},
 	{LEFT, "Destinations of one cgroup that left the kernel's maps, by reason: idle, their "
 	       "cgroup gone, their "
 	       "workload gone and forgotten, or counted after they had left (stray); back: in use "
@@ -228,7 +231,13 @@ void health_fill(const struct health_input *in, struct health *ret)
 	add_counter(h, HTTP_CUT, "reason", "crowded", in->http.crowded);
 	add_counter(h, HTTP_CUT, "reason", "late", in->http.late);
 	add_counter(h, HTTP_CUT, "reason", "failed", in->http.broken);
+	if (in->tls)
+		add_counter(h, HTTP_CUT, "reason", "tls_large", (double)in->tls_counts.large);
 	add_counter(h, HTTP_TOO_MUCH, NULL, NULL, in->http.too_much);
+	if (in->tls) {
+		add_counter(h, TLS_FILES, "result", "loaded", (double)in->tls_counts.loaded);
+		add_counter(h, TLS_FILES, "result", "refused", (double)in->tls_counts.refused);
+	}
 	fill_errors(in, h);
 	add_counter(h, CPU_SECONDS, NULL, NULL, in->usage.cpu_seconds);
 	fill_cluster(in, h);

@@ -11,6 +11,7 @@
 #include "cgroup.h"
 #include "cluster.h"
 #include "http.h"
+#include "http_tls.h"
 #include "inventory.h"
 #include "metrics.h"
 #include "node.h"
@@ -40,6 +41,8 @@ struct health_input {
 	double snapshot_seconds; /* the last one took so long */
 	struct cgroup_counts cgroups;
 	struct http_counts http;
+	bool tls; /* the HTTP server speaks it */
+	struct http_tls_counts tls_counts;
 	struct sweep_counts sweep;
 	struct identities_counts identities;
 	struct node_usage usage;
@@ -54,7 +57,7 @@ struct health_input {
 struct health {
 	struct agent_health view;
 	struct health_counter counters[EA_COUNT_MAX + CLUSTER_WATCHES_MAX * KUBE_ERROR_MAX +
-				       REGISTRY_REASON_MAX + 2 * BPF_PROGRAMS_MAX + LEAVE_MAX + 27];
+				       REGISTRY_REASON_MAX + 2 * BPF_PROGRAMS_MAX + LEAVE_MAX + 30];
 	struct health_gauge
 		gauges[2 * HEALTH_MAPS_MAX + 2 * CLUSTER_WATCHES_MAX + REGISTRY_KIND_MAX + 16];
 };

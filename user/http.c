@@ -4,7 +4,8 @@
  *
  * Two libmicrohttpd daemons (TCP and unix socket) without threads share one handler. libmicrohttpd's time-out
  * only knows idleness and its limit only refuses, so both are kept here as well: every connection has a slot
- * with the time its present phase began, and one that must go is shut down, which libmicrohttpd then notices.
+ * with the time its present phase began, and one that must go is shut down, which libmicrohttpd then notices. With
+ * TLS that phase includes the handshake, and each session gets the keys that are in use when it begins.
  */
 #include "http.h"
 
@@ -17,6 +18,8 @@
 
 #include "http_conn.h"
 #include "http_socket.h"
+#include "http_tls.h"
+#include "http_watch.h"
 #include "http_work.h"
 
 #define HTTP_ADDRESS_MAX 80
@@ -24,6 +27,8 @@
 struct http_listener {
 	struct http_server *server;
 	struct MHD_Daemon *daemon;
+	struct http_tls *tls;    /* NULL: plain */
+	struct http_watch watch; /* with TLS only */
 	struct http_conns conns;
 };
 
@@ -50,6 +55,28 @@ static struct http_conn *conn_of(struct MHD_Connection *connection)
 	return info ? info->socket_context : NULL;
 }
 
+static void *tls_session(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+
+	return info ? info->tls_session : NULL;
+}
+
+/* One that cannot have its keys is shut down: its handshake would not come to an end anyway. */
+static struct http_conn *conn_started(struct http_listener *l, struct MHD_Connection *connection,
+				      int fd)
+{
+	struct http_conn *c = http_conn_add(&l->conns, fd, http_now_ms());
+
+	if (!l->tls)
+		return c;
+	http_watch_opened(&l->watch, fd);
+	if (!c || http_tls_begin(l->tls, tls_session(connection), &c->tls) < 0)
+		shutdown(fd, SHUT_RDWR);
+	return c;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
 			  enum MHD_ConnectionNotificationCode code)
 {
@@ -58,8 +85,9 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-		*context = info ? http_conn_add(&l->conns, info->connect_fd, http_now_ms()) : NULL;
+		*context = info ? conn_started(l, connection, info->connect_fd) : NULL;
 	} else if (*context) {
+		http_tls_end(((struct http_conn *)*context)->tls);
 		http_conn_remove(*context);
 	}
 }
@@ -124,11 +152,17 @@ static int reply_refused(struct http_server *s, struct http_reply *ret)
 static int request_handle(struct http_server *s, struct MHD_Connection *connection,
 			  const char *path, const char *method, struct http_reply *ret)
 {
+	const struct http_conn *c = conn_of(connection);
 	const struct http_route *route = route_find(s, path);
 	struct http_params params;
 	struct http_request req;
 	int r;
 
+	/* First: who may not ask does not learn what there is. */
+	if (c->tls && !(route && route->anybody) && !http_tls_knows(c->tls))
+		return http_reply_error(
+			ret, MHD_HTTP_FORBIDDEN,
+			"only for clients with a certificate that --client-ca signed");
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
 		return http_reply_error(ret, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD");
 	if (http_request_has_body(connection))
@@ -188,8 +222,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 	(void)version;
 	(void)upload;
 	(void)upload_size;
-	if (!c)
+	if (!c || (l->tls && !c->tls))
 		return MHD_NO;
+	if (c->tls)
+		http_tls_next(c->tls);
 	if (!*request && !http_request_has_body(connection)) {
 		*request = c;
 		return MHD_YES;
@@ -202,31 +238,49 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 
 /* ---- the server ---- */
 
+/* Let the caller's epoll know when this one has something to do. */
+static int listener_watch(struct http_server *s, struct http_listener *l)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	const union MHD_DaemonInfo *info;
+
+	if (l->tls) {
+		l->watch.epoll_fd = s->epoll_fd;
+		return http_watch_sync(&l->watch, l->daemon);
+	}
+	info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	if (!info || info->epoll_fd < 0)
+		return -EIO;
+	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, info->epoll_fd, &event) < 0 ? -errno : 0;
+}
+
 /*
  * fd belongs to libmicrohttpd from here on. If it fails to start, versions differ in whether they close it; one
  * left open until the process ends is better than one closed twice.
  */
 static int listener_start(struct http_server *s, struct http_listener *l, int fd)
 {
-	struct epoll_event event = {.events = EPOLLIN};
-	const union MHD_DaemonInfo *info;
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, http_tls_no_keys()},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, (char *)(uintptr_t)HTTP_TLS_PRIORITIES},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	unsigned int how = l->tls ? MHD_USE_TLS : MHD_USE_EPOLL;
 
 	l->server = s;
 	l->conns.counts = &s->load.counts;
 	errno = 0;
-	l->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL, 0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned int)HTTP_SLOTS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)HTTP_HEADER_TIMEOUT_S,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_REQUEST_HEAD_MAX,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, l, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, NULL, MHD_OPTION_END);
+	l->daemon =
+		MHD_start_daemon(how, 0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
+				 MHD_OPTION_CONNECTION_LIMIT, (unsigned int)HTTP_SLOTS_MAX,
+				 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int)HTTP_HEADER_TIMEOUT_S,
+				 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_REQUEST_HEAD_MAX,
+				 MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+				 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+				 l->tls ? MHD_OPTION_ARRAY : MHD_OPTION_END, tls, MHD_OPTION_END);
 	if (!l->daemon)
 		return errno ? -errno : -EIO;
-	info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	if (!info || info->epoll_fd < 0)
-		return -EIO;
-	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, info->epoll_fd, &event) < 0 ? -errno : 0;
+	return listener_watch(s, l);
 }
 
 /* Remember which one is ours: it is removed at the end, and only if it still is. */
@@ -246,22 +300,21 @@ static int socket_remember(struct http_server *s, const char *path)
  * TCP first: of two agents that start at once, the one that loses the port must not take the other's unix
  * socket for a stale one.
  */
-static int server_start(struct http_server *s, const char *listen_on, const char *socket_path,
-			const char **ret_which)
+static int server_start(struct http_server *s, const struct http_options *o, const char **ret_which)
 {
 	_cleanup_close_ int tcp = -1, local = -1;
 	int r;
 
 	*ret_which = "listen";
-	r = http_socket_tcp(listen_on, &tcp);
+	r = http_socket_tcp(o->listen, &tcp);
 	if (r == 0)
 		r = http_socket_address(tcp, s->address, sizeof(s->address));
 	if (r < 0)
 		return r;
 	*ret_which = "socket";
-	r = http_socket_local(socket_path, &local);
+	r = http_socket_local(o->socket_path, &local);
 	if (r == 0)
-		r = socket_remember(s, socket_path);
+		r = socket_remember(s, o->socket_path);
 	if (r < 0)
 		return r;
 	*ret_which = "server";
@@ -272,8 +325,7 @@ static int server_start(struct http_server *s, const char *listen_on, const char
 	return r < 0 ? r : listener_start(s, &s->local, util_take_fd(&local));
 }
 
-int http_open(const char *listen, const char *socket_path, const struct http_route *routes,
-	      size_t n_routes, void *data, struct http_server **ret, const char **ret_which)
+int http_open(const struct http_options *options, struct http_server **ret, const char **ret_which)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
 	int r;
@@ -282,10 +334,11 @@ int http_open(const char *listen, const char *socket_path, const struct http_rou
 	if (!s)
 		return -ENOMEM;
 	s->epoll_fd = -1;
-	s->routes = routes;
-	s->n_routes = n_routes;
-	s->data = data;
-	r = server_start(s, listen, socket_path, ret_which);
+	s->routes = options->routes;
+	s->n_routes = options->n_routes;
+	s->data = options->data;
+	s->tcp.tls = options->tls;
+	r = server_start(s, options, ret_which);
 	if (r < 0) {
 		http_close(s);
 		return r;
@@ -333,6 +386,8 @@ void http_run(struct http_server *s)
 	http_conns_cut_late(&s->tcp.conns, now);
 	http_conns_cut_late(&s->local.conns, now);
 	MHD_run(s->tcp.daemon);
+	if (s->tcp.tls)
+		http_watch_sync(&s->tcp.watch, s->tcp.daemon);
 	MHD_run(s->local.daemon);
 }
 

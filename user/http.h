@@ -3,7 +3,7 @@
  * The agent's HTTP server on TCP and on the unix socket. Owner of libmicrohttpd.
  *
  * Owns: listening sockets, limits (connections, header time-out, request size), methods, security headers,
- * 404/405 answers. Must not know: what the pages say. Handlers make them whole, so that a slow reader only holds its
+ * 403/404/405 answers. Must not know: what the pages say. Handlers make them whole, so that a slow reader only holds its
  * own copy, or give a stream, which is bounded by how many there may be.
  */
 #ifndef HTTP_H
@@ -78,19 +78,28 @@ struct http_route {
 	 * nobody reads could be ended). GET and HEAD only arrive here.
 	 */
 	int (*handle)(const struct http_request *req, void *data, struct http_reply *ret_reply);
+	bool anybody; /* also for clients without a certificate, where TLS asks them for one */
 };
 
 struct http_server;
+struct http_tls;
+
+struct http_options {
+	const char *listen, *socket_path;
+	struct http_tls *tls; /* of the TCP listener; NULL: plain HTTP */
+	const struct http_route *routes;
+	size_t n_routes;
+	void *data;
+};
 
 /*
  * Listen on `listen` (ADDR:PORT, [v6]:PORT or :PORT, which is all addresses of both families; port 0: any free
  * one) and on the unix socket `socket_path` (mode 0660; a stale one, where nobody answers, is replaced;
  * -EADDRINUSE if somebody does; -EEXIST if it is no socket; its directory is made, mode 0755, if its parent
  * exists). -EINVAL: `listen` is not an address. *ret_which is "listen" or "socket" on failure, "server" if the
- * server itself cannot start. The server keeps `routes` and `data`; the caller keeps them alive.
+ * server itself cannot start. The server keeps `routes`, `data` and `tls`; the caller keeps them alive.
  */
-int http_open(const char *listen, const char *socket_path, const struct http_route *routes,
-	      size_t n_routes, void *data, struct http_server **ret, const char **ret_which);
+int http_open(const struct http_options *options, struct http_server **ret, const char **ret_which);
 
 /* For the caller's epoll: poll for input, then call http_run; and call it when http_timeout_ms (-1: none) has passed. */
 int http_epoll_fd(const struct http_server *s);

@@ -29,6 +29,7 @@ struct http_conn {
 	void (*drop)(
 		void *held); /* of a stream: ends it; called once, when the connection is cut */
 	void *held;
+	struct http_tls_session *tls; /* the server's, or NULL */
 };
 
 /* Of one listener. */

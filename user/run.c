@@ -125,6 +125,9 @@ static const struct agent_health *observe_health(void *data)
 
 	cgroup_cache_counts(run->cgroups, &in.cgroups);
 	http_get_counts(run->http, &in.http);
+	in.tls = run->tls;
+	if (run->tls)
+		http_tls_get_counts(run->tls, &in.tls_counts);
 	in.n_programs = bpf_agent_run_times(run->bpf, in.programs);
 	node_usage(&in.usage);
 	inventory_get_counts(run->inventory, &in.named);
@@ -149,12 +152,13 @@ static const struct agent_health *observe_health(void *data)
 static void log_where(const struct run *run)
 {
 	const char *address = http_address(run->http), *port = strrchr(address, ':');
+	const char *scheme = run->tls ? "https" : "http";
 	bool all = strncmp(address, "[::]:", 5) == 0 || strncmp(address, "0.0.0.0:", 8) == 0;
 	bool usual = strcmp(run->options->socket, RUN_SOCKET) == 0;
 
-	log_line(LOG_INFO, "metrics at http://%s/metrics", address);
+	log_line(LOG_INFO, "metrics at %s://%s/metrics", scheme, address);
 	if (all)
-		log_line(LOG_INFO, "on this machine: http://localhost%s/metrics", port);
+		log_line(LOG_INFO, "on this machine: %s://localhost%s/metrics", scheme, port);
 	log_line(LOG_INFO, "to see what is called: egress-agent dump%s%s",
 		 usual ? "" : " --agent unix:", usual ? "" : run->options->socket);
 }
@@ -204,6 +208,22 @@ static void find_names(struct run *run)
 	run->names_missing = false;
 }
 
+/* Who rotates certificates replaces the files; what is broken there must not end what works. */
+static void follow_tls(struct run *run)
+{
+	_cleanup_free_ char *why = NULL;
+	int r;
+
+	if (!run->tls)
+		return;
+	r = http_tls_follow(run->tls, observe_clock_ms(run), &why);
+	if (r > 0)
+		log_line(LOG_INFO, "TLS: new files are in use for new connections");
+	if (r < 0)
+		log_line(LOG_WARN, "TLS: %s; going on with what was read before",
+			 why ? why : strerror(-r));
+}
+
 static void on_timer(struct run *run)
 {
 	const struct inventory_view view = view_of(run);
@@ -215,6 +235,7 @@ static void on_timer(struct run *run)
 	cluster_tick(run->cluster);
 	api_tick(run->api);
 	find_names(run);
+	follow_tls(run);
 	r = sweep_tick(&run->sweep, &view);
 	if (r < 0)
 		snapshot_result(run, r);
@@ -298,6 +319,7 @@ static void stop_announce(const struct run *run)
 static void run_done(struct run *run)
 {
 	http_close(run->http);
+	http_tls_free(run->tls);
 	api_free(run->api);
 	cluster_free(run->cluster);
 	if (run->inventory)

@@ -13,6 +13,7 @@
 #include "cluster.h"
 #include "health.h"
 #include "http.h"
+#include "http_tls.h"
 #include "inventory.h"
 #include "opt.h"
 #include "sweep.h"
@@ -23,6 +24,7 @@
 struct run_options {
 	const char *cgroup, *listen, *socket, *node, *pin;
 	struct opt_list internal;
+	const char *tls_cert, *tls_key, *client_ca;
 	const char *kube, *kube_token, *kube_ca, *registry;
 	const char *root_namespace, *cluster_domain;
 	int outbound;
@@ -40,6 +42,7 @@ struct run {
 	struct ea_range *internal;
 	size_t n_internal;
 
+	struct http_tls *tls; /* NULL: plain HTTP */
 	struct http_server *http;
 	struct api *api;
 	struct bpf_agent *bpf;

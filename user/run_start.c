@@ -45,11 +45,27 @@ static int start_socket(const struct run *run)
 	return EXIT_USAGE;
 }
 
+static int start_tls_words(const struct run_options *o)
+{
+	if (!o->tls_cert == !o->tls_key && (o->tls_cert || !o->client_ca))
+		return EXIT_DONE;
+	log_fail("run: %s is given without %s; see 'egress-agent run --help'",
+		 o->tls_cert  ? "--tls-cert"
+		 : o->tls_key ? "--tls-key"
+			      : "--client-ca",
+		 o->tls_cert  ? "--tls-key"
+		 : o->tls_key ? "--tls-cert"
+			      : "--tls-cert and --tls-key");
+	return EXIT_USAGE;
+}
+
 static int start_names(struct run *run)
 {
 	const char *node = run->options->node, *env = getenv("NODE_NAME");
 	int status = start_socket(run);
 
+	if (!status)
+		status = start_tls_words(run->options);
 	if (!status && node && *node)
 		status = start_node(run, "--node", node);
 	else if (!status && !node && env && *env)
@@ -153,19 +169,37 @@ static int socket_fail(const struct run_options *o, int r)
 	return log_fail("run: %s: %s; choose another --socket", o->socket, strerror(-r));
 }
 
+static int start_tls(struct run *run)
+{
+	const struct http_tls_files files = {.cert = run->options->tls_cert,
+					     .key = run->options->tls_key,
+					     .client_ca = run->options->client_ca};
+	_cleanup_free_ char *why = NULL;
+	int r;
+
+	if (!files.cert)
+		return EXIT_DONE;
+	r = http_tls_new(&files, &run->tls, &why);
+	return r < 0 ? log_fail("run: TLS: %s; mend it or give another --tls-cert, --tls-key or "
+				"--client-ca",
+				why ? why : strerror(-r))
+		     : EXIT_DONE;
+}
+
 /* Sockets are bound before any program is loaded, so that a port in use changes nothing in the kernel. */
 static int start_http(struct run *run)
 {
 	const struct run_options *o = run->options;
-	const struct http_route *routes;
+	struct http_options options = {
+		.listen = o->listen, .socket_path = o->socket, .tls = run->tls};
 	const char *which;
-	size_t n;
 	int r;
 
 	if (api_new(&run->observer, &run->api) < 0)
 		return log_fail("run: out of memory");
-	routes = api_routes(&n);
-	r = http_open(o->listen, o->socket, routes, n, run->api, &run->http, &which);
+	options.routes = api_routes(&options.n_routes);
+	options.data = run->api;
+	r = http_open(&options, &run->http, &which);
 	if (r == 0)
 		return EXIT_DONE;
 	if (strcmp(which, "listen") == 0)
@@ -349,6 +383,8 @@ int run_start(struct run *run)
 		status = start_signals(run);
 	if (!status)
 		status = start_cgroup(run);
+	if (!status)
+		status = start_tls(run);
 	if (!status)
 		status = start_http(run);
 	if (!status)

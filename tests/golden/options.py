@@ -48,6 +48,9 @@ def promised(contract):
             cell = row[2].replace("\\|", "|")
             found = re.findall(r"`(?:-\w[ /])?(--[a-z-]+)[^`]*`(?: \((?:default: )?`?([\w:./-]+)`?\))?", cell)
             table[row[1]] = {name: default if default != "default" else None for name, default in found}
+    # Section 5 names three more.
+    for names in re.findall(r"`((?:--[a-z-]+ ?)+)`\)", contract.split("\n## 5.")[-1].split("\n## ")[0]):
+        table["run"].update(dict.fromkeys(names.split()))
     return table
 
 

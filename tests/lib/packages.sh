@@ -11,8 +11,8 @@
 set -euo pipefail
 
 build=(make gcc libc6-dev linux-libc-dev pkg-config git clang llvm bpftool libbpf-dev libelf-dev
-	zlib1g-dev libcjson-dev libmicrohttpd-dev libcurl4-openssl-dev libyaml-dev libpcap-dev libpsl-dev
-	ca-certificates)
+	zlib1g-dev libcjson-dev libmicrohttpd-dev libgnutls28-dev libcurl4-openssl-dev libyaml-dev libpcap-dev
+	libpsl-dev ca-certificates)
 stand=(nginx-light haproxy prometheus nftables iproute2 openssl curl jq util-linux procps
 	mount)
 tests=(libcmocka-dev libclang-rt-14-dev clang-format clang-tidy shellcheck ethtool publicsuffix python3 python3-yaml

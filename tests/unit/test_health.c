@@ -27,6 +27,8 @@ static struct health_input example(void)
 		.snapshot_seconds = 0.125,
 		.cgroups = {.names = 7, .evicted = 1003, .skipped = 1004},
 		.http = {.crowded = 1005, .late = 1006, .too_much = 1007, .broken = 1009},
+		.tls = true,
+		.tls_counts = {.loaded = 1011, .refused = 1012, .large = 1013},
 		.events = 1010,
 		.usage = {.resident_bytes = 123456, .cpu_seconds = 1008.75}};
 
@@ -84,7 +86,10 @@ static const char *const example_lines[] = {
 	"egress_agent_http_connections_cut_total{reason=\"crowded\"} 1005",
 	"egress_agent_http_connections_cut_total{reason=\"late\"} 1006",
 	"egress_agent_http_connections_cut_total{reason=\"failed\"} 1009",
+	"egress_agent_http_connections_cut_total{reason=\"tls_large\"} 1013",
 	"egress_agent_http_replies_refused_total 1007",
+	"egress_agent_http_tls_reloads_total{result=\"loaded\"} 1011",
+	"egress_agent_http_tls_reloads_total{result=\"refused\"} 1012",
 	"egress_agent_events_total 1010",
 	"egress_agent_bpf_runs_total{program=\"ea_egress\"} 3006",
 	"egress_agent_bpf_runs_total{program=\"ea_ingress\"} 3008",

@@ -182,9 +182,11 @@ static int handle_busy(const struct http_request *req, void *data, struct http_r
 static int handle_lines(const struct http_request *req, void *data, struct http_reply *ret);
 
 static const struct http_route routes[] = {
-	{"/hello", handle_hello},     {"/echo", handle_echo}, {"/broken", handle_broken},
-	{"/refused", handle_refused}, {"/big", handle_big},   {"/huge", handle_huge},
-	{"/stream", handle_stream},   {"/busy", handle_busy}, {"/lines", handle_lines},
+	{"/hello", handle_hello, true},    {"/echo", handle_echo, false},
+	{"/broken", handle_broken, false}, {"/refused", handle_refused, false},
+	{"/big", handle_big, false},       {"/huge", handle_huge, false},
+	{"/stream", handle_stream, false}, {"/busy", handle_busy, false},
+	{"/lines", handle_lines, false},
 };
 
 static void each_line(void *data, const char *value)
@@ -203,8 +205,13 @@ static int handle_lines(const struct http_request *req, void *data, struct http_
 
 static int server_open(struct fixture *f, const char *listen_on, const char **which)
 {
-	return http_open(listen_on, f->socket, routes, ARRAY_SIZE(routes), "hello", &f->server,
-			 which);
+	const struct http_options options = {.listen = listen_on,
+					     .socket_path = f->socket,
+					     .routes = routes,
+					     .n_routes = ARRAY_SIZE(routes),
+					     .data = "hello"};
+
+	return http_open(&options, &f->server, which);
 }
 
 static int fixture_make_dir(void **state)
