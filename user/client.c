@@ -158,6 +158,10 @@ static int request_fail(const struct request *q, CURLcode e, char **ret_why)
 			os_error = ECONNREFUSED;
 		return client_fail(-(int)os_error, ret_why, "%s", strerror((int)os_error));
 	}
+	if (e == CURLE_PEER_FAILED_VERIFICATION)
+		return client_fail(-EPROTO, ret_why,
+				   "its certificate is for another name, or by an authority that "
+				   "this system does not trust");
 	return client_fail(-EPROTO, ret_why, "%s", curl_easy_strerror(e));
 }
 _Static_assert(JSON_INPUT_MAX == 256u << 20, "the message above");

@@ -145,7 +145,9 @@ static int tls_error(int r, char **ret_why, const char *path, const char *what)
 {
 	if (r == GNUTLS_E_MEMORY_ERROR)
 		return -ENOMEM;
-	return tls_fail(-EBADMSG, ret_why, "%s: no %s in PEM: %s", path, what, gnutls_strerror(r));
+	/* The library's phrases are sentences. */
+	return tls_fail(-EBADMSG, ret_why, "%s: no %s in PEM: %.*s", path, what,
+			(int)strcspn(gnutls_strerror(r), "."), gnutls_strerror(r));
 }
 
 static int chain_read(const char *path, struct tls_chain *ret, char **ret_why)
