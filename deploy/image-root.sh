@@ -58,7 +58,7 @@ fill() {
 	# Without it glibc asks DNS before it looks into /etc/hosts.
 	echo 'hosts: files dns' >"$DIR/etc/nsswitch.conf"
 	# What runtimes and the DaemonSet mount over.
-	mkdir -p "$DIR"/{proc,sys,dev,host/cgroup,host/bpf,run/egress-agent} \
+	mkdir -p "$DIR"/{proc,sys,dev,host/cgroup,host/bpf,run/egress-agent,tls} \
 		"$DIR/var/run/secrets/kubernetes.io/serviceaccount"
 }
 

@@ -193,6 +193,46 @@ class Rules:
             if get.get("port") not in ports:
                 yield f"{name} on port {get.get('port')}"
 
+    def rule_tls(self, objects):
+        """HTTPS with a mounted Secret for the agent, its probes and whoever scrapes it, or for none of them"""
+        container = objects.container
+        data = {key: text for one in objects.of("ConfigMap") for key, text in one.get("data", {}).items()}
+        data.update({one["name"]: one.get("value", "") for one in container["env"]})
+        paths = {name: data[f"EGRESS_AGENT_{name}"] for name in ("TLS_CERT", "TLS_KEY", "CLIENT_CA")
+                 if f"EGRESS_AGENT_{name}" in data}
+        if paths and not {"TLS_CERT", "TLS_KEY"} <= set(paths):
+            yield f"only {sorted(paths)}"
+        scheme = "https" if paths else "http"
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            if container.get(name, {}).get("httpGet", {}).get("scheme", "HTTP") != scheme.upper():
+                yield f"{name} is not over {scheme}"
+        yield from self.tls_secret(objects, paths)
+        notes = objects.template["metadata"].get("annotations", {})
+        if "prometheus.io/port" in notes and notes.get("prometheus.io/scheme", "http") != scheme:
+            yield f"prometheus.io annotations are not for {scheme}"
+        for end in (end for one in objects.of("PodMonitor") for end in one["spec"]["podMetricsEndpoints"]):
+            if end.get("scheme", "http") != scheme:
+                yield f"the PodMonitor is not for {scheme}"
+            # By address there is no name to compare: it must say which one it means.
+            tls = {"ca": {"secret": {"name": self.secret, "key": "ca.crt"}},
+                   "serverName": f"{objects.of('Service')[0]['metadata']['name']}.{objects.namespace}.svc"}
+            if end.get("tlsConfig") != (tls if paths else None):
+                yield f"the PodMonitor trusts {end.get('tlsConfig')}"
+
+    secret = "egress-agent-tls"
+
+    def tls_secret(self, objects, paths):
+        """What is wrong with where the files of these options come from."""
+        volumes = {one["name"]: one["secret"] for one in objects.pod["volumes"] if "secret" in one}
+        if [one["secretName"] for one in volumes.values()] != ([self.secret] if paths else []):
+            yield f"Secrets {list(volumes.values())}"
+        for mount in (one for one in objects.container["volumeMounts"] if one["name"] in volumes):
+            if not mount.get("readOnly") or "subPath" in mount:
+                yield f"mount {mount}"
+            for name, file in (("TLS_CERT", "tls.crt"), ("TLS_KEY", "tls.key"), ("CLIENT_CA", "ca.crt")):
+                if paths.get(name, f"{mount['mountPath']}/{file}") != f"{mount['mountPath']}/{file}":
+                    yield f"{name} is {paths[name]}"
+
     def rule_selectors(self, objects):
         """selectors find the pods"""
         labels = objects.template["metadata"]["labels"]
@@ -319,12 +359,12 @@ def broken(objects):
         "CAP_SYS_ADMIN": lambda o: container(o)["securityContext"]["capabilities"]["add"].append("SYS_ADMIN"),
         "no CAP_PERFMON": lambda o: container(o)["securityContext"]["capabilities"]["add"].remove("PERFMON"),
         "capabilities kept": lambda o: container(o)["securityContext"]["capabilities"].pop("drop"),
-        "the host's root": lambda o: pod(o)["volumes"][0]["hostPath"].update(path="/"),
-        "a writable cgroup tree": lambda o: container(o)["volumeMounts"][0].pop("readOnly"),
-        "a mount below /sys": lambda o: container(o)["volumeMounts"][1].update(mountPath="/sys/fs/bpf"),
+        "the host's root": lambda o: named(pod(o)["volumes"], "cgroup")["hostPath"].update(path="/"),
+        "a writable cgroup tree": lambda o: named(container(o)["volumeMounts"], "cgroup").pop("readOnly"),
+        "a mount below /sys": lambda o: named(container(o)["volumeMounts"], "bpf").update(mountPath="/sys/fs/bpf"),
         "an unknown option": lambda o: container(o)["args"].append("--lisen=:1"),
         "an unknown variable": lambda o: container(o)["env"].append({"name": "EGRESS_AGENT_CGRUP", "value": "x"}),
-        "a pin on no volume": lambda o: container(o)["env"][1].update(value="/sys/fs/bpf/x"),
+        "a pin on no volume": lambda o: named(container(o)["env"], "EGRESS_AGENT_PIN").update(value="/sys/fs/bpf/x"),
         "another container port": lambda o: container(o)["ports"][0].update(containerPort=9991),
         "another target port": lambda o: first(o, "Service")["spec"]["ports"][0].update(targetPort="metrics"),
         "a Service with an address": lambda o: first(o, "Service")["spec"].pop("clusterIP"),
@@ -337,11 +377,24 @@ def broken(objects):
         "no memory limit": lambda o: container(o)["resources"].pop("limits"),
         "Pod Security baseline": lambda o: first(o, "Namespace")["metadata"]["labels"].update(
             {"pod-security.kubernetes.io/enforce": "baseline"}),
+        "a probe over another scheme": lambda o: other_scheme(
+            container(o)["readinessProbe"]["httpGet"], "scheme", "HTTP"),
+        "an authority for clients and no certificate": lambda o: container(o).update(
+            env=[one for one in container(o)["env"] if "_TLS_" not in one["name"]] +
+            [{"name": "EGRESS_AGENT_CLIENT_CA", "value": "/tls/ca.crt"}]),
         "another namespace": lambda o: first(o, "Service")["metadata"].update(namespace="default"),
     }
     if Objects(objects).of("PodMonitor"):
         changes["a monitor of another port"] = lambda o: \
             first(o, "PodMonitor")["spec"]["podMetricsEndpoints"][0].update(port="metrics")
+        changes["a monitor for another scheme"] = lambda o: \
+            other_scheme(first(o, "PodMonitor")["spec"]["podMetricsEndpoints"][0], "scheme", "http")
+    if "prometheus.io/port" in Objects(objects).template["metadata"].get("annotations", {}):
+        changes["annotations for another scheme"] = lambda o: other_scheme(
+            Objects(o).template["metadata"]["annotations"], "prometheus.io/scheme", "http")
+    if any("secret" in one for one in pod(objects)["volumes"]):
+        of_pods, of_monitors = broken_tls(container, pod, first)
+        changes.update({**of_pods, **of_monitors} if Objects(objects).of("PodMonitor") else of_pods)
     if Objects(objects).of("PrometheusRule"):
         changes["a rule less"] = lambda o: first(o, "PrometheusRule")["spec"]["groups"][0]["rules"].pop()
     if dashboards(objects):
@@ -351,6 +404,43 @@ def broken(objects):
             first(o, "SecurityContextConstraints").update(allowPrivilegedContainer=True)
         changes["another SELinux type"] = lambda o: pod(o)["securityContext"].pop("seLinuxOptions")
     return changes
+
+
+def named(items, name):
+    """The one of this name; a component may put others before it."""
+    return next(one for one in items if one["name"] == name)
+
+
+def broken_tls(container, pod, first):
+    """The same, of objects with HTTPS."""
+    def variable(objects, name):
+        return named(container(objects)["env"], name)
+
+    def volume(objects):
+        return next(one for one in pod(objects)["volumes"] if "secret" in one)
+
+    def mount(objects):
+        return named(container(objects)["volumeMounts"], volume(objects)["name"])
+
+    def end(objects):
+        return first(objects, "PodMonitor")["spec"]["podMetricsEndpoints"][0]
+
+    return {
+        "a certificate without a key": lambda o: container(o)["env"].remove(variable(o, "EGRESS_AGENT_TLS_KEY")),
+        "a key that is the certificate": lambda o: variable(o, "EGRESS_AGENT_TLS_KEY").update(value="/tls/tls.crt"),
+        "a certificate on no volume": lambda o: variable(o, "EGRESS_AGENT_TLS_CERT").update(value="/etc/tls.crt"),
+        "another Secret": lambda o: volume(o)["secret"].update(secretName="other"),
+        "a file that is never renewed": lambda o: mount(o).update(subPath="tls.crt"),
+        "a writable mount": lambda o: mount(o).pop("readOnly"),
+    }, {
+        "a monitor that trusts anybody": lambda o: end(o).update(tlsConfig={"insecureSkipVerify": True}),
+        "a monitor that does not say whom it means": lambda o: end(o)["tlsConfig"].pop("serverName"),
+    }
+
+
+def other_scheme(where, key, default):
+    """Turn one into the other."""
+    where[key] = {"HTTP": "HTTPS", "HTTPS": "HTTP", "http": "https", "https": "http"}[where.get(key, default)]
 
 
 def broken_for_openapi():

@@ -17,6 +17,8 @@ TMP=$(mktemp -d)
 trap 'tap_at_exit; rm -rf "$TMP"' EXIT
 trap 'exit 130' INT TERM
 cd "$HERE/../.."
+OWN=0
+CLIENTS=$(sed -n 's/^#\t\(configMapGenerator: .*\)/\1/p' deploy/components/tls/kustomization.yaml)
 OPENAPI=build/golang-k8s-kubectl-dev/usr/share/gocode/src/k8s.io/kubectl/testdata/openapi/swagger.json
 
 # One that renders components, in KUBECTL.
@@ -42,14 +44,15 @@ check_folder() {
 	python "$1" --objects "$out"
 }
 
-# The base with one component, as a user's own overlay would have it.
+# FOLDER COMPONENT [LINE...]: with one component, and more lines, as a user's own overlay would have it.
 check_component() {
-	local own=$TMP/own/${1##*/} root
+	local own=$TMP/own$((++OWN)) root
 
 	mkdir -p "$own"
 	root=$(realpath --relative-to="$own" .)
-	printf '%s: [%s]\n' resources "$root/deploy/base" components "$root/$1" >"$own/kustomization.yaml"
-	check_folder "$own" "deploy/base with $1"
+	printf '%s: [%s]\n' resources "$root/$1" components "$root/$2" >"$own/kustomization.yaml"
+	printf '%s\n' "${@:3}" >>"$own/kustomization.yaml"
+	check_folder "$own" "$1 with $2${3:+ and more}"
 }
 
 # The cases of check_deploy.py, as ours.
@@ -77,8 +80,13 @@ if kubectl_find; then
 		check_folder "$dir"
 	done
 	for dir in deploy/components/*; do
-		check_component "$dir"
+		check_component deploy/base "$dir"
 	done
+	# It changes what others bring, and clients' certificates are one line more.
+	for dir in deploy/overlays/*; do
+		check_component "$dir" deploy/components/tls
+	done
+	check_component deploy/overlays/prometheus-operator deploy/components/tls "${CLIENTS:?}"
 else
 	skip "kustomizations render" "no kubectl with components on this machine, and $SUITE_WHY"
 	python "deploy/base, not rendered" --objects deploy/base/{namespace,rbac,priorityclass,daemonset,service}.yaml
