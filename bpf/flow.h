@@ -79,14 +79,21 @@ static __always_inline void flow_key_name(struct ea_dest_key *key, __u8 source, 
 	key->host_len = len;
 }
 
-/* The flow's bytes are another reader's from now on. Where it stands is kept with HTTP's state, while that is read:
- * with each answer, ingress looks at the flow, which is not written to by then. */
+/*
+ * The flow's bytes are another reader's from now on. While HTTP is read, where it stands is kept with HTTP's state: with
+ * each answer ingress looks at the flow, which is not written to by then. (No branches here: the verifier would follow each.)
+ */
 static __always_inline void flow_turn_to(struct ea_flow *f, struct ea_parse *p, __u8 phase)
 {
-	if (phase == EA_PHASE_HTTP && f->phase != phase)
-		p->http.sent_next = f->next;
-	else if (f->phase == EA_PHASE_HTTP && f->phase != phase)
-		f->next = p->http.sent_next;
+	p->http.sent_next = f->next;
+	f->phase = phase;
+}
+
+/* The same from HTTP. */
+static __always_inline void flow_turn_from_http(struct ea_flow *f, const struct ea_parse *p,
+						__u8 phase)
+{
+	f->next = p->http.sent_next;
 	f->phase = phase;
 }
 

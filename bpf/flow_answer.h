@@ -78,7 +78,7 @@ static __noinline int flow_tls(struct ea_flow *f, struct ea_parse *p, struct ea_
  * observation of the handshake's time, the first one where there are two: a HelloRetryRequest is the server's first
  * flight, too. An alert alone makes none.
  */
-static __noinline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
+static __always_inline void flow_answer_end(struct ea_flow *f, const struct ea_parse *p)
 {
 	struct ea_stats *s = stats_get(f->dest_id);
 	int failed = f->awaited.server & EA_AWAITED_ALERT || (p && p->client.verdict == EA_END);

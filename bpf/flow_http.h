@@ -229,9 +229,9 @@ static __always_inline void http_not_mine(struct ea_flow *f, struct ea_parse *p,
 	}
 	pkt->cursor = h->c;
 	__builtin_memset(p->key.host, 0, sizeof(p->key.host));
-	flow_turn_to(f, p,
-		     tunnel && first && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS
-									: EA_PHASE_PRELUDE);
+	flow_turn_from_http(f, p,
+			    tunnel && first && flow_sniff(pkt) == EA_PHASE_TLS ? EA_PHASE_TLS
+									       : EA_PHASE_PRELUDE);
 	__builtin_memset(&p->tls, 0, sizeof(p->tls));
 	__builtin_memset(&p->prelude, 0, sizeof(p->prelude));
 }
@@ -246,7 +246,7 @@ static __always_inline void http_give_up(struct ea_flow *f, struct ea_parse *p, 
 	if (f->dest_id)
 		return;
 	flow_attribute_ip(f, p, EA_PROTO_TCP, 0);
-	flow_turn_to(f, p, EA_PHASE_DECIDED);
+	flow_turn_from_http(f, p, EA_PHASE_DECIDED);
 }
 
 /* Payload the pod sends on an HTTP connection. Returns 1 when the flow is decided; it may also change its phase. */

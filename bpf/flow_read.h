@@ -9,8 +9,7 @@
 #include "flow_response.h"
 
 /* What is new in a packet that the pod sends, whoever reads it. p may be NULL, but not with HTTP. */
-static __always_inline int flow_in_order(struct ea_flow *f, struct ea_parse *p,
-					 struct ea_packet *pkt)
+static __noinline int flow_in_order(struct ea_flow *f, struct ea_parse *p, struct ea_packet *pkt)
 {
 	return p && f->phase == EA_PHASE_HTTP
 		       ? http_in_order(&p->http.request, &p->http.sent_next, pkt)
