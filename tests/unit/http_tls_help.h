@@ -65,23 +65,21 @@ struct pair {
 
 static struct pair authority, stranger;
 
-static inline gnutls_x509_privkey_t key_make(void)
+static inline gnutls_x509_privkey_t key_make(gnutls_pk_algorithm_t kind, unsigned int bits)
 {
 	gnutls_x509_privkey_t key;
 
 	assert_int_equal(gnutls_x509_privkey_init(&key), 0);
-	assert_int_equal(
-		gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-					     GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0),
-		0);
+	assert_int_equal(gnutls_x509_privkey_generate(key, kind, bits, 0), 0);
 	return key;
 }
 
 /* issuer NULL: an authority, signed by itself. purpose NULL: for everything. Ends `days` days from now. */
-static inline struct pair pair_make(const struct pair *issuer, const char *purpose, int days)
+static inline struct pair pair_of(gnutls_x509_privkey_t key, const struct pair *issuer,
+				  const char *purpose, int days)
 {
 	static unsigned char serial;
-	struct pair p = {.key = key_make()};
+	struct pair p = {.key = key};
 	const struct pair *by = issuer ? issuer : &p;
 	time_t now = time(NULL);
 
@@ -100,6 +98,13 @@ static inline struct pair pair_make(const struct pair *issuer, const char *purpo
 					     GNUTLS_FSAN_SET);
 	assert_int_equal(gnutls_x509_crt_sign2(p.cert, by->cert, by->key, GNUTLS_DIG_SHA256, 0), 0);
 	return p;
+}
+
+static inline struct pair pair_make(const struct pair *issuer, const char *purpose, int days)
+{
+	unsigned int bits = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
+
+	return pair_of(key_make(GNUTLS_PK_ECDSA, bits), issuer, purpose, days);
 }
 
 static inline void pair_done(struct pair *p)

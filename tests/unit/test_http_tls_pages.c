@@ -69,6 +69,7 @@ static void kept_alive(void **state)
 	client_done(&c);
 }
 
+/* And keys agreed upon on curves only: what a client may choose must not cost more than it does the client. */
 static void versions(void **state)
 {
 	static const struct {
@@ -79,9 +80,39 @@ static void versions(void **state)
 		{"NORMAL:-VERS-ALL:+VERS-TLS1.0", false},
 		{"NORMAL:-VERS-ALL:+VERS-TLS1.2", true},
 		{"NORMAL:-VERS-ALL:+VERS-TLS1.3", true},
+		{"NORMAL:-GROUP-ALL:+GROUP-SECP521R1", true},
+		{"NORMAL:-GROUP-ALL:+GROUP-FFDHE2048", false},
+		{"NORMAL:-GROUP-ALL:+GROUP-FFDHE8192", false},
 	};
 	struct fixture *f = *state;
 
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct client c;
+
+		client_make(f, &c, NULL, cases[i].priorities);
+		assert_int_equal(client_shake(f, &c) == 0, cases[i].served);
+		client_done(&c);
+	}
+}
+
+/* The same for a certificate with an RSA key, in TLS 1.2, where it could be used for that as well. */
+static void rsa_certificate(void **state)
+{
+	static const struct {
+		const char *priorities;
+		bool served;
+	} cases[] = {
+		{"NORMAL:-VERS-ALL:+VERS-TLS1.3", true},
+		{"NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA", true},
+		{"NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA", false},
+		{"NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA", false},
+	};
+	struct fixture *f = *state;
+
+	pair_done(&f->pair);
+	f->pair = pair_of(key_make(GNUTLS_PK_RSA, 2048), &authority, NULL, 1);
+	pair_put(f);
+	assert_int_equal(look(f, NULL), 1);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct client c;
 
@@ -171,6 +202,39 @@ static void clients_with_one(void **state)
 	}
 }
 
+/* Whoever was known once is not for that: nothing of a session is there to come back to. */
+static void sessions_are_not_resumed(void **state)
+{
+	static const char *const versions_of[] = {"NORMAL:-VERS-ALL:+VERS-TLS1.2",
+						  "NORMAL:-VERS-ALL:+VERS-TLS1.3"};
+	struct fixture *f = *state;
+	struct pair own = pair_make(&authority, NULL, 1);
+
+	for (size_t i = 0; i < ARRAY_SIZE(versions_of); i++) {
+		gnutls_datum_t session = {0};
+		struct client c;
+
+		client_make(f, &c, &own, versions_of[i]);
+		assert_int_equal(client_shake(f, &c), 0);
+		client_say(&c, "GET /hello" CLOSE);
+		client_hear(f, &c, ALL);
+		assert_status(c.answer, 200);
+		gnutls_session_get_data2(c.session, &session);
+		client_done(&c);
+		client_make(f, &c, NULL, versions_of[i]);
+		if (session.size)
+			gnutls_session_set_data(c.session, session.data, session.size);
+		gnutls_free(session.data);
+		assert_int_equal(client_shake(f, &c), 0);
+		assert_int_equal(gnutls_session_is_resumed(c.session), 0);
+		client_say(&c, "GET /hello" CLOSE);
+		client_hear(f, &c, ALL);
+		assert_status(c.answer, 403);
+		client_done(&c);
+	}
+	pair_done(&own);
+}
+
 static void refused_words(void **state)
 {
 	struct fixture *f = *state;
@@ -188,10 +252,12 @@ int main(void)
 		SERVER_TEST(pages_of_any_size),
 		SERVER_TEST(kept_alive),
 		SERVER_TEST(versions),
+		SERVER_TEST(rsa_certificate),
 		SERVER_TEST(renegotiation_ends_it),
 		SERVER_TEST(the_unix_socket_stays_plain),
 		ASKING_TEST(clients_without_a_certificate),
 		ASKING_TEST(clients_with_one),
+		ASKING_TEST(sessions_are_not_resumed),
 		ASKING_TEST(refused_words),
 	};
 
