@@ -358,6 +358,47 @@ static ssize_t session_pull(gnutls_transport_ptr_t at, void *buf, size_t n)
 	return got;
 }
 
+/* Whether a signature by this certificate's key is too dear to be checked; what cannot be told is. */
+static bool key_is_large(const gnutls_datum_t *der)
+{
+	gnutls_datum_t modulus = {0}, exponent = {0};
+	gnutls_x509_crt_t cert;
+	bool large;
+	int r;
+
+	if (gnutls_x509_crt_init(&cert) < 0)
+		return true;
+	r = gnutls_x509_crt_import(cert, der, GNUTLS_X509_FMT_DER);
+	if (r == 0)
+		r = gnutls_x509_crt_get_pk_rsa_raw(cert, &modulus, &exponent);
+	/* One byte more: the sign. Other keys than RSA are on curves, whose sizes are known. */
+	large = r < 0 ? r != GNUTLS_E_INVALID_REQUEST
+		      : modulus.size > HTTP_TLS_MODULUS_MAX + 1 ||
+				exponent.size > HTTP_TLS_EXPONENT_MAX + 1;
+	gnutls_free(modulus.data);
+	gnutls_free(exponent.data);
+	gnutls_x509_crt_deinit(cert);
+	return large;
+}
+
+/* The client's signature has come and is to be checked; its certificate was read. Ours is going, too. */
+static int session_signed(gnutls_session_t session, unsigned int type, unsigned int when,
+			  unsigned int incoming, const gnutls_datum_t *message)
+{
+	struct http_tls_session *s = gnutls_transport_get_ptr(session);
+	const gnutls_datum_t *shown;
+	unsigned int n = 0;
+
+	(void)type, (void)when, (void)message;
+	if (!incoming)
+		return 0;
+	shown = gnutls_certificate_get_peers(session, &n);
+	if (shown && n && !key_is_large(shown))
+		return 0;
+	s->tls->counts.large++;
+	return GNUTLS_E_CERTIFICATE_ERROR;
+}
+
 int http_tls_begin(struct http_tls *t, void *session, struct http_tls_session **ret)
 {
 	struct http_tls_session *s = calloc(1, sizeof(*s));
@@ -375,6 +416,8 @@ int http_tls_begin(struct http_tls *t, void *session, struct http_tls_session **
 	gnutls_transport_get_ptr2(session, &in, &out);
 	gnutls_transport_set_ptr2(session, s, out);
 	gnutls_transport_set_pull_function(session, session_pull);
+	gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_CERTIFICATE_VERIFY,
+					   GNUTLS_HOOK_PRE, session_signed);
 	*s = (struct http_tls_session){.tls = t,
 				       .keys = t->keys,
 				       .session = session,

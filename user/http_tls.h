@@ -27,6 +27,13 @@
  */
 #define HTTP_TLS_IN_MAX (64u << 10)
 
+/*
+ * Bytes of the two numbers of a client's RSA key. Its certificate has room for some that keep the thread busy for
+ * minutes with one signature, and whoever signed it is only looked at afterwards.
+ */
+#define HTTP_TLS_MODULUS_MAX  1024
+#define HTTP_TLS_EXPONENT_MAX 8
+
 /* PEM; the certificate with those that lead from it to its authority. */
 struct http_tls_files {
 	const char *cert, *key;
@@ -53,7 +60,7 @@ int http_tls_follow(struct http_tls *t, uint64_t now_ms, char **ret_why);
 /* Since the start. */
 struct http_tls_counts {
 	uint64_t loaded, refused; /* how often new files were taken into use, or could not be */
-	uint64_t large;           /* sessions ended because the client had sent HTTP_TLS_IN_MAX */
+	uint64_t large; /* sessions ended because a client sent, or its key has, too many bytes */
 };
 void http_tls_get_counts(const struct http_tls *t, struct http_tls_counts *ret);
 

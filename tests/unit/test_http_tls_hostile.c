@@ -5,8 +5,10 @@
  */
 #include "http_tls_help.h"
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include "http_watch.h"
 
@@ -106,6 +108,33 @@ static void crowd_of_handshakes(void **state)
 	assert_served(f);
 }
 
+/* Numbers that select() has no room for: such a connection is closed, no other one is the worse for it. */
+static void high_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit limit, more;
+	int fds[FD_SETSIZE];
+	struct client c;
+	size_t n = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	more = limit;
+	more.rlim_cur = MIN(limit.rlim_max, FD_SETSIZE + 32u);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &more), 0);
+	do {
+		fds[n] = dup(STDERR_FILENO);
+		assert_true(fds[n] >= 0);
+	} while (fds[n++] < FD_SETSIZE - 1);
+	client_make(f, &c, NULL, PRIORITIES);
+	assert_true(gnutls_error_is_fatal(client_shake(f, &c)));
+	client_done(&c);
+	assert_true(server_rests(f));
+	while (n > 0)
+		close(fds[--n]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_served(f);
+}
+
 /* What the server sends to these bytes until it closes. */
 static size_t hear_raw(struct fixture *f, const char *bytes, size_t n, char *buf, size_t size)
 {
@@ -173,6 +202,88 @@ static void long_messages_are_cut(void **state)
 	assert_int_equal(counts.large, 1);
 	assert_int_equal(counts_of(f).late, 0);
 	assert_served(f);
+}
+
+static int signed_anyhow(gnutls_privkey_t key, gnutls_sign_algorithm_t how, void *data,
+			 unsigned int flags, const gnutls_datum_t *text, gnutls_datum_t *ret)
+{
+	const size_t *size = data;
+
+	(void)key, (void)how, (void)flags, (void)text;
+	*ret = (gnutls_datum_t){gnutls_malloc(*size), (unsigned int)*size};
+	memset(ret->data, 1, ret->size);
+	return 0;
+}
+
+static int rsa_info(gnutls_privkey_t key, unsigned int flags, void *data)
+{
+	const size_t *size = data;
+
+	(void)key;
+	return flags & GNUTLS_PRIVKEY_INFO_PK_ALGO          ? GNUTLS_PK_RSA
+	       : flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS   ? (int)*size * 8
+	       : flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO ? 1
+							    : -1;
+}
+
+/* The client has a certificate with an RSA key of so many bytes, and signs by it. */
+static void client_set_rsa(struct client *c, size_t *modulus, size_t exponent)
+{
+	static uint8_t number[4096];
+	gnutls_datum_t m = {number, (unsigned int)*modulus}, e = {number, (unsigned int)exponent};
+	struct pair own = pair_make(&stranger, NULL, 1);
+	gnutls_pcert_st cert;
+	gnutls_privkey_t key;
+	gnutls_pubkey_t pub;
+
+	memset(number, 0x7f, sizeof(number));
+	gnutls_pubkey_init(&pub);
+	assert_int_equal(gnutls_pubkey_import_rsa_raw(pub, &m, &e), 0);
+	assert_int_equal(gnutls_x509_crt_set_pubkey(own.cert, pub), 0);
+	assert_int_equal(
+		gnutls_x509_crt_sign2(own.cert, stranger.cert, stranger.key, GNUTLS_DIG_SHA256, 0),
+		0);
+	gnutls_privkey_init(&key);
+	assert_int_equal(gnutls_privkey_import_ext4(key, modulus, signed_anyhow, signed_anyhow,
+						    NULL, NULL, rsa_info, 0),
+			 0);
+	gnutls_certificate_set_flags(c->credentials, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
+	assert_int_equal(gnutls_pcert_import_x509(&cert, own.cert, 0), 0);
+	assert_int_equal(gnutls_certificate_set_key(c->credentials, NULL, 0, &cert, 1, key), 0);
+	gnutls_pubkey_deinit(pub);
+	pair_done(&own);
+}
+
+/* One signature by such a key would take what ten thousand handshakes do. */
+static void large_keys_are_not_tried(void **state)
+{
+	static struct {
+		size_t modulus, exponent;
+		uint64_t large;
+	} cases[] = {
+		{HTTP_TLS_MODULUS_MAX, HTTP_TLS_EXPONENT_MAX, 0},
+		{HTTP_TLS_MODULUS_MAX + 8, 3, 1},
+		{HTTP_TLS_MODULUS_MAX, HTTP_TLS_EXPONENT_MAX + 8, 1},
+	};
+	static const char *const versions[] = {"NORMAL:-VERS-ALL:+VERS-TLS1.2",
+					       "NORMAL:-VERS-ALL:+VERS-TLS1.3"};
+	struct fixture *f = *state;
+	uint64_t large = 0;
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		struct http_tls_counts counts;
+		struct client c;
+
+		client_make(f, &c, NULL, versions[i % 2]);
+		client_set_rsa(&c, &cases[i / 2].modulus, cases[i / 2].exponent);
+		client_shake(f, &c);
+		client_hear(f, &c, ALL);
+		client_done(&c);
+		large += cases[i / 2].large;
+		http_tls_get_counts(f->tls, &counts);
+		assert_int_equal(counts.large, large);
+	}
+	assert_int_equal(counts_of(f).late, 0);
 }
 
 /* But any number of requests may be asked on a connection. */
@@ -328,8 +439,10 @@ int main(void)
 		ASKING_TEST(silent_handshakes),
 		SERVER_TEST(slow_handshake_is_cut),
 		SERVER_TEST(crowd_of_handshakes),
+		SERVER_TEST(high_descriptors),
 		SERVER_TEST(what_is_no_tls_is_closed),
 		SERVER_TEST(long_messages_are_cut),
+		ASKING_TEST(large_keys_are_not_tried),
 		SERVER_TEST(many_requests),
 		SERVER_TEST(slow_reader),
 		SERVER_TEST(vanishing_clients),
