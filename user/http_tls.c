@@ -445,8 +445,13 @@ bool http_tls_knows(const struct http_tls_session *s)
 	gnutls_typed_vdata_st client = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
 					.data = (void *)GNUTLS_KP_TLS_WWW_CLIENT};
 	unsigned int wrong = 0;
+	int r;
 
 	if (!s->tls->files.client_ca)
 		return true;
-	return gnutls_certificate_verify_peers(s->session, &client, 1, &wrong) == 0 && wrong == 0;
+	/* By today's authority: with that of its beginning, a connection kept open would outlive it for ever. */
+	gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, s->tls->keys->credentials);
+	r = gnutls_certificate_verify_peers(s->session, &client, 1, &wrong);
+	gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, s->keys->credentials);
+	return r == 0 && wrong == 0;
 }

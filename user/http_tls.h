@@ -3,7 +3,7 @@
  * TLS of the agent's TCP listener: a certificate and its key, and who signs clients' certificates, from files that may
  * be replaced at any time. Owner of GnuTLS (libmicrohttpd drives the sessions).
  *
- * A connection keeps what it began with. Must not know: HTTP, libmicrohttpd, options, the clock.
+ * A connection keeps the certificate it began with. Must not know: HTTP, libmicrohttpd, options, the clock.
  */
 #ifndef HTTP_TLS_H
 #define HTTP_TLS_H
@@ -73,7 +73,10 @@ void http_tls_end(struct http_tls_session *s); /* NULL is fine */
 void http_tls_next(
 	struct http_tls_session *s); /* a request's head has come: as many bytes for the next one */
 
-/* Whether the client has shown a certificate that the authority signed, or there is none that could have. */
+/*
+ * Whether the client has shown a certificate that the authority signed (the one that is in use now, whenever the
+ * session began), or there is none that could have.
+ */
 bool http_tls_knows(const struct http_tls_session *s);
 
 /* A gnutls_certificate_retrieve_function2 that finds none, for a library that wants one before there is a session. */

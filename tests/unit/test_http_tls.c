@@ -210,18 +210,59 @@ static void open_connections_keep_their_keys(void **state)
 	client_done(&c);
 }
 
+/* And so do those that are in the middle of a handshake. */
+static void open_handshakes_keep_their_keys(void **state)
+{
+	struct pair own = pair_make(&authority, NULL, 1);
+	struct fixture *f = *state;
+	struct client c[3];
+
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+		client_make(f, &c[i], &own, "NORMAL:-VERS-ALL:+VERS-TLS1.2");
+		for (size_t k = 0; k < i; k++) {
+			assert_int_equal(gnutls_handshake(c[i].session), GNUTLS_E_AGAIN);
+			server_turn(f, 100);
+		}
+	}
+	for (int i = 0; i < 2; i++) {
+		pair_renew(f);
+		pair_put(f);
+		assert_int_equal(look(f, NULL), 1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++) {
+		assert_int_equal(client_shake(f, &c[i]), 0);
+		client_say(&c[i], "GET /hello" CLOSE);
+		client_hear(f, &c[i], ALL);
+		assert_status(c[i].answer, 200);
+		client_done(&c[i]);
+	}
+	pair_done(&own);
+}
+
 /* Who signs clients' certificates can be another one from now on, too. */
 static void clients_authority_is_followed(void **state)
 {
 	struct fixture *f = *state;
 	struct pair known = pair_make(&authority, NULL, 1), other = pair_make(&stranger, NULL, 1);
+	struct client open;
 
+	client_make(f, &open, &known, PRIORITIES);
+	assert_int_equal(client_shake(f, &open), 0);
+	client_say(&open, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+	client_hear(f, &open, 1);
+	assert_status(open.answer, 200);
 	assert_status(ask_as(f, &known, "GET /hello" CLOSE), 200);
 	assert_status(ask_as(f, &other, "GET /hello" CLOSE), 403);
 	cert_put(f->ca, stranger.cert);
 	assert_int_equal(look(f, NULL), 1);
 	assert_status(ask_as(f, &known, "GET /hello" CLOSE), 403);
 	assert_status(ask_as(f, &other, "GET /hello" CLOSE), 200);
+	/* And for whoever came before that. */
+	client_say(&open, "GET /hello" CLOSE);
+	client_hear(f, &open, ALL);
+	assert_non_null(strstr(open.answer, "hello"));
+	assert_status(strstr(open.answer, "hello") + 5, 403);
+	client_done(&open);
 	pair_done(&known);
 	pair_done(&other);
 }
@@ -237,6 +278,7 @@ int main(void)
 		SERVER_TEST(half_written_files_are_no_news),
 		SERVER_TEST(no_memory_while_following),
 		SERVER_TEST(open_connections_keep_their_keys),
+		ASKING_TEST(open_handshakes_keep_their_keys),
 		ASKING_TEST(clients_authority_is_followed),
 	};
 
