@@ -216,6 +216,9 @@ class Rules:
             # By address there is no name to compare: it must say which one it means.
             tls = {"ca": {"secret": {"name": self.secret, "key": "ca.crt"}},
                    "serverName": f"{objects.of('Service')[0]['metadata']['name']}.{objects.namespace}.svc"}
+            if "CLIENT_CA" in paths:
+                tls["cert"] = {"secret": {"name": "egress-agent-scraper", "key": "tls.crt"}}
+                tls["keySecret"] = {"name": "egress-agent-scraper", "key": "tls.key"}
             if end.get("tlsConfig") != (tls if paths else None):
                 yield f"the PodMonitor trusts {end.get('tlsConfig')}"
 
@@ -435,6 +438,8 @@ def broken_tls(container, pod, first):
     }, {
         "a monitor that trusts anybody": lambda o: end(o).update(tlsConfig={"insecureSkipVerify": True}),
         "a monitor that does not say whom it means": lambda o: end(o)["tlsConfig"].pop("serverName"),
+        "a monitor that shows a key of the agents": lambda o: end(o)["tlsConfig"].update(
+            cert={"secret": {"name": "egress-agent-tls", "key": "tls.crt"}}),
     }
 
 
