@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent's programs cost, live: rates of traffic with them, with empty programs in their place, and with nothing attached.
+"""What the agent's programs cost, live: rates of traffic with them, with empty programs or such as only remember each socket in
+their place, and with nothing attached.
 
 usage: cost.py --part live|growth|others ... (cost.sh calls it)
 
@@ -21,7 +22,7 @@ import sys
 import time
 
 import cost_others
-from cost_bpf import AGENT, EMPTY, HOOKS, OFF, Programs
+from cost_bpf import AGENT, EMPTY, HOOKS, OFF, STORAGE, Programs
 from cost_stand import Stand
 
 STATES = (OFF, EMPTY, AGENT)
@@ -69,17 +70,16 @@ class Bench:
             self.sent["requests"] += everything if workload == "http" else 0
         return operations, ns / 1e9, everything
 
-    def compare(self, workload, families, pairs, cgroup, names=NAMES):
+    def compare(self, workload, families, pairs, cgroup, names=NAMES, states=STATES):
         """Rates by state, and the ratios."""
-        rates = {state: [] for state in STATES}
+        rates = {state: [] for state in states}
         for i in range(pairs):
-            for state in self.chance.sample(STATES, len(STATES)):
+            for state in self.chance.sample(states, len(states)):
                 operations, seconds, _ = self.slice(state, cgroup, workload, families[i % len(families)], names)
                 rates[state].append(operations / seconds)
         return {"workload": workload, "families": families, "names": names, "unit": UNIT[workload],
                 "rate": {state: statistics.median(r) for state, r in rates.items()},
-                "empty": ratio_figures(rates[EMPTY], rates[OFF], self.chance),
-                "agent": ratio_figures(rates[AGENT], rates[OFF], self.chance),
+                **{state: ratio_figures(rates[state], rates[OFF], self.chance) for state in states if state != OFF},
                 "agent_to_empty": ratio_figures(rates[AGENT], rates[EMPTY], self.chance)}
 
     def own_time(self, workload, family, cgroup, names=NAMES, rounds=6):
@@ -127,12 +127,12 @@ def repeated(programs):
 
 def print_ratios(title, rows, targets):
     print(f"\n{title}")
-    print(f"{'':14}{'IP':>4}{'pairs':>6}{'off':>14}  {'empty / off':21}{'agent / off':21}{'95 % interval':16}{'target':>7}")
+    print(f"{'':14}{'IP':>4}{'pairs':>6}{'off':>14}  {'empty / off':21}{'storage / off':21}{'agent / off':21}{'95 % interval':16}{'target':>7}")
     for r in rows:
         empty, agent, target = r["empty"], r["agent"], targets.get(r["workload"])
         said = f"{target:7.2f} {r['verdict']}" if target else ""
         print(f"{r['workload']:14}{'+'.join(map(str, r['families'])):>4}{agent['pairs']:6}{r['rate'][OFF]:14,.0f}  "
-              f"{spread(empty):21}{spread(agent):21}{agent['interval'][0]:.3f} .. {agent['interval'][1]:.3f}  {said}")
+              f"{spread(empty):21}{spread(r[STORAGE]) if STORAGE in r else '':21}{spread(agent):21}{agent['interval'][0]:.3f} .. {agent['interval'][1]:.3f}  {said}")
 
 
 def spread(f):
@@ -168,7 +168,7 @@ def part_live(bench, args):
     """The targets' own measurement, the same with both ends under the programs, and the programs' own time."""
     figures = {"decided": repeated(bench.programs), "own_time": {}, "rates": [], "both_ends": []}
     for w in TARGET:
-        row = bench.compare(w, [4, 6], bench.pairs, args.client_cgroup)
+        row = bench.compare(w, [4, 6], bench.pairs, args.client_cgroup, states=(*STATES, STORAGE))
         figures["rates"].append({**row, "target": TARGET[w], "verdict": verdict(row["agent"], TARGET[w])})
     for w in ("hello", "http", "rr"):
         figures["both_ends"].append(bench.compare(w, [4, 6], max(2, bench.pairs // 3), args.both_cgroup))

@@ -8,7 +8,7 @@ goes on reading their maps. Must not know traffic.
 import ctypes
 import os
 
-OFF, EMPTY, AGENT = "off", "empty", "agent"
+OFF, EMPTY, STORAGE, AGENT = "off", "empty", "storage", "agent"
 HOOKS = (("ingress", 0), ("egress", 1), ("sockops", 3))  # enum bpf_attach_type; as the agent does, packets first
 STATS_RUN_TIME = 0
 
@@ -56,7 +56,8 @@ class Programs:
         flows = _call("bpf_obj_get", os.path.join(pin, "ea_flows").encode())
         _call("bpf_map__reuse_fd", self._map("ea_flows"), flows)
         _call("bpf_object__load", self.object)
-        self.programs = {EMPTY: {h: self._program(f"empty_{h}") for h, _ in HOOKS}, AGENT: {}}
+        self.programs = {state: {h: self._program(f"{state}_{h}") for h, _ in HOOKS} for state in (EMPTY, STORAGE)}
+        self.programs[AGENT] = {}
         for hook, _ in HOOKS:
             self.programs[AGENT][hook] = self._take(hook)
 
